@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What every lab is made with: commands that are shown as they run, checks, captured packets."""
+
+import os
+import shlex
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(TOP, "selftests"))
+
+from packet import TOA, Packet  # noqa: E402
+
+WIDTH = 80
+_colour = sys.stdout.isatty()
+
+
+class LabFailed(Exception):
+    """What the lab promised did not come true."""
+
+
+def paint(code, text):
+    """The text in a colour, on a terminal."""
+    return f"\033[{code}m{text}\033[0m" if _colour else text
+
+
+def say(text=""):
+    """Prints lines, none longer than the screen is wide."""
+    for line in text.splitlines() or [""]:
+        print(line[:WIDTH], flush=True)
+
+
+class Steps:
+    """Headings with numbers, and checks that are counted."""
+
+    def __init__(self, total):
+        self.total, self.number, self.checks = total, 0, 0
+        self.start = time.monotonic()
+
+    def step(self, title):
+        """Begins a step."""
+        self.number += 1
+        seconds = f"{time.monotonic() - self.start:.0f} s"
+        head = f"[{self.number}/{self.total}] {title}"
+        say()
+        print(paint("1", f"{head:<{WIDTH - len(seconds) - 1}} {seconds}"), flush=True)
+
+    def check(self, true, what):
+        """Says what has been found true; ends the lab if it is not."""
+        if not true:
+            print(paint("1;31", f"  FAILED: {what}"), flush=True)
+            raise LabFailed(what)
+        self.checks += 1
+        for number, line in enumerate(wrap(what, WIDTH - 7)):
+            print("  " + (paint("32", "ok") + "   " if number == 0 else "     ") + line, flush=True)
+
+    def equal(self, seen, expected, what):
+        """Checks that two values are equal, and shows the value."""
+        self.check(seen == expected, f"{what}: {seen}" +
+                   ("" if seen == expected else f", not {expected}"))
+
+
+def wrap(text, width):
+    """Lines of words."""
+    lines, line = [], ""
+    for word in text.split(" "):
+        if line and len(line) + 1 + len(word) > width:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    return lines + [line]
+
+
+def show(where, command):
+    """Prints a command as if it were typed in a namespace."""
+    prompt = f"  {where}# "
+    lines = wrap(command, WIDTH - len(prompt) - 2)
+    for number, line in enumerate(lines):
+        end = " \\" if number < len(lines) - 1 else ""
+        lead = paint("36", prompt) if number == 0 else " " * len(prompt)
+        print(f"{lead}{line}{end}", flush=True)
+
+
+def do(namespace, command, *, echo=False, quiet=False, may_fail=False, shell=False):
+    """Shows a command, runs it in a namespace (None: where we stand), returns what it prints.
+
+    `echo` shows that too. A command that fails ends the lab unless `may_fail`.
+    """
+    if not quiet:
+        show(namespace.name if namespace else "root", command)
+    argv = ["bash", "-c", command] if shell else shlex.split(command)
+    how = {"capture_output": True, "text": True, "check": False}
+    if namespace:
+        with namespace:
+            done = subprocess.run(argv, **how)
+    else:
+        done = subprocess.run(argv, **how)
+    if echo:
+        for line in (done.stdout + done.stderr).rstrip().splitlines():
+            say("  " + line)
+    if done.returncode and not may_fail:
+        raise LabFailed(f"'{command}' ended with status {done.returncode}: "
+                        f"{(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+class Capture:
+    """tcpdump on a device of a namespace, until it is stopped."""
+
+    def __init__(self, namespace, device, path, match, extra=""):
+        self.path = path
+        command = " ".join(["tcpdump", "-i", device, "-U", *extra.split(), "-w", path, match, "&"])
+        show(namespace.name, command)
+        with namespace:
+            # Immediate: else packets wait for a block to fill up, and the last ones are never written.
+            self.process = subprocess.Popen(
+                ["tcpdump", "--immediate-mode", "-i", device, "-U", "-Z", "root", *extra.split(), "-w", path,
+                 match],
+                stderr=subprocess.PIPE, text=True)
+        # From this line on it misses nothing.
+        for line in self.process.stderr:
+            if "listening on" in line:
+                break
+        else:
+            raise LabFailed(f"tcpdump does not run: {self.process.wait()}")
+
+    def stop(self):
+        """Ends it; returns [(time, length on the wire, captured IP packet as bytes)]."""
+        if self.process.poll() is None:
+            # What the kernel still holds for it is read before it hears the signal.
+            time.sleep(0.3)
+            self.process.send_signal(signal.SIGINT)
+        self.process.communicate()
+        with open(self.path, "rb") as file:
+            data = file.read()
+        at, records = 24, []
+        while at + 16 <= len(data):
+            seconds, micros, size, length = struct.unpack("<IIII", data[at:at + 16])
+            records.append((seconds + micros / 1e6, length, data[at + 30:at + 16 + size]))
+            at += 16 + size
+        return records
+
+    def packets(self):
+        """Ends it; returns the packets, read."""
+        return [Packet(data) for _, _, data in self.stop()]
+
+
+def station(packet):
+    """A line about a TCP packet on a wire, and one about the client's address if it carries it."""
+    flags = " ".join(word for word, bit in (("SYN", 2), ("FIN", 1), ("RST", 4), ("ACK", 16))
+                     if packet.flags & bit)
+    line = f"    {packet.src}:{packet.sport} > {packet.dst}:{packet.dport} {flags}"
+    if packet.payload:
+        line += f", {len(packet.payload)} bytes"
+    say(line)
+    for kind, raw in packet.tcp_options():
+        if kind == TOA:
+            (addr, port), *_ = packet.toa()
+            say(f"      TOA {raw.hex(' ')} = {addr}:{port}")

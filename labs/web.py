@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The NAT and the FullNAT lab: a client, a director, three web servers, and nine steps.
+
+    client              director                            web1 web2 web3
+    198.51.100.2  wan-  198.51.100.1 | 10.0.0.1  --lan----  10.0.0.11 .12 .13
+                        VIP 203.0.113.80
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+
+from stage import Capture, LabFailed, Steps, do, paint, say, show, station
+
+# The library of the selftests, which stage.py has put in reach.
+import kernel
+from lib import MODULE, RLVS, Namespace, wait_for
+from packet import SYN
+
+CLIENT, VIP, GATEWAY = "198.51.100.2", "203.0.113.80", "10.0.0.1"
+LADDRS = ["10.0.0.101", "10.0.0.102"]
+WEBS = [("web1", "10.0.0.11", 3), ("web2", "10.0.0.12", 2), ("web3", "10.0.0.13", 1)]
+ADM = "rlvsadm" if RLVS else "ipvsadm"
+SIZE = 100 << 20
+
+NGINX = """
+daemon on; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;
+events {{ worker_connections 256; }}
+http {{
+  log_format peer '$remote_addr:$remote_port "$request" $status $bytes_sent';
+  access_log {dir}/access.log peer;
+  sendfile on; tcp_nopush on; client_max_body_size 200m;
+  client_body_temp_path {dir}/body; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;
+  uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
+  server {{
+    listen 80;
+    location = / {{ return 200 "{name} $remote_addr:$remote_port\\n"; }}
+    location /files/ {{ alias {files}/; }}
+    location /put/ {{ alias {dir}/put/; dav_methods PUT; }}
+  }}
+}}
+"""
+
+
+class Lab:
+    """One run of the nine steps; `method` is "nat" or "fullnat"."""
+
+    def __init__(self, method, title, picture):
+        self.method, self.fullnat = method, method == "fullnat"
+        self.steps = Steps(9)
+        self.how = "--fullnat" if self.fullnat else "-m"
+        self.dir = "/tmp/lab"
+        self.namespaces, self.children = [], []
+        # Each request: the client's address and port, who answered, and the peer that one saw.
+        self.requests, self.told, self.opened = [], {}, 0
+        say(paint("1", title))
+        say(picture)
+
+    def run(self):
+        """All steps; returns the exit status. Nothing is left behind, whatever happens."""
+        try:
+            self.build()
+            self.start_servers()
+            self.start_balancer()
+            self.spread()
+            self.way_of_a_packet()
+            self.bulk()
+            self.datagrams()
+            self.drain()
+            self.tables()
+            self.summary()
+        except (LabFailed, AssertionError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+            say()
+            say(paint("1;31", f"The lab failed in step {self.steps.number}: {error}"))
+            for command in ("dmesg | tail -n 20", f"tail -n 5 {self.dir}/*/error.log"):
+                do(None, command, echo=True, may_fail=True, shell=True)
+            return 1
+        finally:
+            self.clean()
+        return 0
+
+    def clean(self):
+        """Ends all that was started."""
+        for child in self.children:
+            child.kill()
+            child.wait()
+        do(None, f"kill $(cat {self.dir}/*/pid)", quiet=True, may_fail=True, shell=True)
+        for namespace in self.namespaces:
+            namespace.close()
+        kernel.unload(MODULE)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def adm(self, words, **how):
+        """The balancer's command in the director."""
+        return do(self.director, f"{ADM} {words}", **how)
+
+    def each_service(self):
+        """Option and port of both services, and the scheduler each gets."""
+        return (("-t", 80, "wrr"), ("-u", 5353, "rr"))
+
+    def build(self):
+        """Namespaces, wires, addresses."""
+        self.steps.step("Namespaces, wires and addresses")
+        for name in ["client", "director"] + [web for web, _, _ in WEBS]:
+            show("root", f"ip netns add {name}")
+            self.namespaces.append(Namespace(name))
+            for scope in ("all", "default"):
+                # Neighbour discovery would be counted beside what we send.
+                self.namespaces[-1].sysctl(f"net.ipv6.conf.{scope}.disable_ipv6", 1)
+        self.client, self.director, *self.webs = self.namespaces
+        self.ip(self.director,
+                "link add wan address 02:00:00:00:00:01 type veth peer name eth0 "
+                "address 02:00:00:00:00:02 netns client",
+                "link add lan type bridge",
+                *(line for name, _, _ in WEBS for line in (
+                    f"link add {name} type veth peer name eth0 netns {name}",
+                    f"link set {name} master lan up")),
+                "link set lo up", "link set wan up", "link set lan up",
+                "addr add 198.51.100.1/24 dev wan", f"addr add {GATEWAY}/24 dev lan",
+                f"addr add {VIP}/32 dev lo",
+                *(f"addr add {laddr}/24 dev lan" for laddr in LADDRS if self.fullnat),
+                f"neigh add {CLIENT} lladdr 02:00:00:00:00:02 dev wan")
+        self.ip(self.client, "link set eth0 up", f"addr add {CLIENT}/24 dev eth0",
+                "neigh add 198.51.100.1 lladdr 02:00:00:00:00:01 dev eth0",
+                "route add default via 198.51.100.1")
+        for web, (_, addr, _) in zip(self.webs, WEBS):
+            self.ip(web, "link set lo up", "link set eth0 up", f"addr add {addr}/24 dev eth0",
+                    *([] if self.fullnat else [f"route add default via {GATEWAY}"]))
+        do(self.director, "sysctl -qw net.ipv4.ip_forward=1")
+        if self.fullnat:
+            for web in self.webs:
+                routes = do(web, "ip route", echo=True)
+                self.steps.check("default" not in routes and "198.51" not in routes,
+                                 f"{web.name} has no route to the client")
+
+    def ip(self, namespace, *lines):
+        """Shows and runs commands of ip(8)."""
+        for line in lines:
+            show(namespace.name, "ip " + line)
+        namespace.ip(*lines)
+
+    def start_servers(self):
+        """nginx and a UDP service on each server, and a file to serve."""
+        self.steps.step("A real web server in each of the three")
+        shutil.rmtree(self.dir, ignore_errors=True)
+        files = os.path.join(self.dir, "files")
+        os.makedirs(files)
+        self.file = os.path.join(files, "100M")
+        # No MiB is like another: what is lost, doubled or moved shows in the hash.
+        block = os.urandom((1 << 20) - 8)
+        with open(self.file, "wb") as file:
+            for number in range(SIZE >> 20):
+                file.write(number.to_bytes(8, "big"))
+                file.write(block)
+        for web, (name, _, _) in zip(self.webs, WEBS):
+            home = os.path.join(self.dir, name)
+            os.makedirs(os.path.join(home, "put"))
+            # nginx's workers run as another user.
+            for path in (self.dir, home, os.path.join(home, "put")):
+                os.chmod(path, 0o777)
+            with open(os.path.join(home, "nginx.conf"), "w", encoding="ascii") as file:
+                file.write(NGINX.format(dir=home, name=name, files=files))
+            do(web, f"nginx -p {home} -c nginx.conf -e error.log")
+            answer = f"SYSTEM:echo {name} $SOCAT_PEERADDR\\:$SOCAT_PEERPORT"
+            show(name, f"socat -t 30 UDP4-RECVFROM:5353,fork '{answer}' &")
+            with web:
+                self.children.append(subprocess.Popen(["socat", "-t", "30", "UDP4-RECVFROM:5353,fork", answer]))
+        do(self.webs[0], "curl -sSm60 http://10.0.0.11/", echo=True)
+
+    def start_balancer(self):
+        """The module and its configuration."""
+        self.steps.step("The balancer")
+        show("root", f"modprobe {MODULE}")
+        kernel.load(MODULE)
+        for kind, port, sched in self.each_service():
+            self.adm(f"-A {kind} {VIP}:{port} -s {sched}")
+            if self.fullnat:
+                self.adm(f"-P {kind} {VIP}:{port} -z {LADDRS[0]}-{LADDRS[-1]}")
+            for _, addr, weight in WEBS:
+                self.adm(f"-a {kind} {VIP}:{port} -r {addr}:{port} {self.how} -w {weight}")
+        listing = self.adm("-Ln", echo=True)
+        self.steps.equal(len(re.findall(r"^  -> 10\.", listing, re.M)), 6, "destinations")
+        self.wire_before = self.wire()
+
+    def wire(self):
+        """Packets that the director has received from the client, and sent to it."""
+        link = json.loads(do(self.director, "ip -s -j link show wan", quiet=True))[0]["stats64"]
+        return link["rx"]["packets"], link["tx"]["packets"]
+
+    def curl_roots(self, count):
+        """Requests, each on a connection of its own: [(client, server's name, server's peer)]."""
+        told = do(self.client, "curl -sSm60 -H 'Connection: close' "
+                  f"-w '%{{local_ip}}:%{{local_port}}\\n' http://{VIP}/?[1-{count}]").split()
+        self.opened += count
+        return [(told[n + 2], told[n], told[n + 1]) for n in range(0, len(told), 3)]
+
+    def spread(self):
+        """Requests, spread by weight."""
+        self.steps.step("Twelve requests, spread by weight 3:2:1")
+        self.at = {namespace.name: Capture(namespace, "eth0", f"{self.dir}/{namespace.name}.pcap",
+                                           "tcp port 80") for namespace in [self.client, *self.webs]}
+        self.requests = self.curl_roots(12)
+        for client, name, peer in self.requests:
+            say(f"    {client} was served by {name}, which saw {peer}")
+        self.steps.equal(shares(web for _, web, _ in self.requests), "web1 6, web2 4, web3 2", "requests")
+        for name, _, _ in WEBS:
+            # The lines are written when a connection ends.
+            log = wait_for(lambda path=f"{self.dir}/{name}/access.log": lines(path, '"GET /?'))
+            self.steps.check({line.split()[0] for line in log} ==
+                             {peer for _, web, peer in self.requests if web == name},
+                             f"{name}'s access log names the same peers")
+        self.at = {name: capture.packets() for name, capture in self.at.items()}
+
+    def way_of_a_packet(self):
+        """What the first request looked like at each station, and what the servers were told."""
+        self.steps.step("The way of the first request, as captured on the wires")
+        client, name, peer = self.requests[0]
+        for end, mine, where in (("client", client, "the client"), (name, peer, name)):
+            say(f"  at {where}'s eth0:")
+            flow = [seen for seen in self.at[end]
+                    if mine in (f"{seen.src}:{seen.sport}", f"{seen.dst}:{seen.dport}")]
+            for seen in flow[:6]:
+                station(seen)
+        if not self.fullnat:
+            self.steps.check(all(client == peer for client, _, peer in self.requests),
+                             "each server saw the client's own address")
+            return
+        for name, _, _ in WEBS:
+            for seen in self.at[name]:
+                for addr, port in seen.toa():
+                    self.told.setdefault((name, f"{seen.src}:{seen.sport}"), set()).add(f"{addr}:{port}")
+        self.steps.check(all(peer.split(":")[0] in LADDRS for _, _, peer in self.requests),
+                         "each server saw one of the local addresses as its peer")
+        self.steps.check(all(self.told.get((name, peer)) == {client}
+                             for client, name, peer in self.requests),
+                         "TOA told each server the client's true address and port, 12 of 12")
+        syns = [seen for name, _, _ in WEBS for seen in self.at[name] if seen.flags == SYN]
+        self.steps.check(len(syns) == 12 and all(seen.toa() for seen in syns), "it is in each SYN")
+        heard = self.at["client"]
+        self.steps.check(heard and not any(seen.toa() for seen in heard), "the client never sees it")
+        self.steps.check(all(not seen.toa() for name, _, _ in WEBS for seen in self.at[name]
+                             if seen.src not in LADDRS), "no server sends it")
+
+    def bulk(self):
+        """A large file down and up."""
+        self.steps.step("100 MiB down and 100 MiB up, segmentation offload on")
+        offload = do(self.director, "ethtool -k wan", quiet=True)
+        for feature in ("tx-checksumming", "tcp-segmentation-offload"):
+            self.steps.check(f"{feature}: on" in offload, f"{feature} is on")
+        true = do(None, f"sha256sum <{self.file}", shell=True, echo=True)
+        capture = Capture(self.director, "lan", f"{self.dir}/lan.pcap", "tcp port 80", "-s 96 -c 500")
+        start = time.monotonic()
+        down = do(self.client, f"curl -sSm60 http://{VIP}/files/100M | sha256sum", shell=True, echo=True)
+        say(f"    {100 / (time.monotonic() - start):.0f} MiB/s, hashing included")
+        self.steps.check(down == true, "the download has the same SHA-256")
+        start = time.monotonic()
+        do(self.client, f"curl -sSm60 -T {self.file} http://{VIP}/put/100M", shell=True)
+        say(f"    {100 / (time.monotonic() - start):.0f} MiB/s")
+        self.opened += 2
+        stored = [name for name, _, _ in WEBS if os.path.exists(f"{self.dir}/{name}/put/100M")]
+        self.steps.equal(len(stored), 1, "servers that have the upload")
+        up = do(None, f"sha256sum <{self.dir}/{stored[0]}/put/100M", shell=True, echo=True)
+        os.unlink(f"{self.dir}/{stored[0]}/put/100M")
+        self.steps.check(up == true, f"the upload to {stored[0]} has the same SHA-256")
+        largest = max(length for _, length, _ in capture.stop())
+        self.steps.check(largest > 10000, f"the director forwards packets of {largest} bytes as one")
+
+    def datagrams(self):
+        """UDP there and back."""
+        self.steps.step("UDP")
+        self.udp_bytes = [0, 0]
+        seen = []
+        for number in range(6):
+            with self.client:
+                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            with sock:
+                sock.settimeout(10)
+                sock.connect((VIP, 5353))
+                sock.send(b"hello")
+                answer = sock.recv(100)
+                self.udp_bytes = [self.udp_bytes[0] + 33, self.udp_bytes[1] + 28 + len(answer)]
+                seen.append(answer.decode().split())
+                say(f"    {CLIENT}:{sock.getsockname()[1]} says hello, {' saw '.join(seen[-1])}")
+        self.steps.equal(shares(who for who, _ in seen), "web1 2, web2 2, web3 2", "datagrams")
+        peers = {peer.split(":")[0] for _, peer in seen}
+        self.steps.check(peers <= set(LADDRS) if self.fullnat else peers == {CLIENT},
+                         f"the servers saw {' and '.join(sorted(peers))}")
+
+    def drain(self):
+        """A server is taken out of service without breaking what it serves."""
+        self.steps.step("A server is taken out: weight 0")
+        with self.client:
+            sock = socket.create_connection((VIP, 80), 10)
+        self.opened += 1
+        with sock:
+            name, peer = ask(sock)
+            addr = dict((web, addr) for web, addr, _ in WEBS)[name]
+            say(f"    a connection stays open to {name}, which sees {peer}")
+            self.adm(f"-e -t {VIP}:80 -r {addr}:80 {self.how} -w 0")
+            others = [web for _, web, _ in self.curl_roots(6)]
+            say(f"    six new requests: {' '.join(others)}")
+            self.steps.check(name not in others, f"{name} gets no new connection")
+            self.steps.check(ask(sock) == (name, peer), f"the open one goes on with {name}")
+            listing = self.adm(f"-Ln -t {VIP}:80", echo=True)
+            row = re.search(rf"-> {re.escape(addr)}:80 +\w+ +(\d+) +(\d+)", listing)
+            self.steps.check(row and row.groups() == ("0", "1"),
+                             f"{name} is listed with weight 0 and one active connection")
+        weight = dict((web, weight) for web, _, weight in WEBS)[name]
+        self.adm(f"-e -t {VIP}:80 -r {addr}:80 {self.how} -w {weight}")
+        self.steps.check(name in [web for _, web, _ in self.curl_roots(6)], f"{name} is back")
+
+    def tables(self):
+        """What the balancer has counted."""
+        self.steps.step("Tables and counters")
+        # The last FINs may still be on their way.
+        before = None
+        while before != (before := self.wire()):
+            time.sleep(0.3)
+        self.adm("-Ln", echo=True)
+        conns = self.adm("-Lnc")
+        for line in conns.splitlines()[:6]:
+            say("    " + line)
+        say(f"    ... {len(conns.splitlines()) - 2} connections in all")
+        if self.fullnat:
+            self.adm("-G -n", echo=True)
+            counters = do(self.director, "cat /proc/net/rlvs_ext_stats")
+            for line in counters.splitlines():
+                if not line.endswith(" 0"):
+                    say("    " + line)
+        stats = {}
+        for kind, port, _ in self.each_service():
+            self.adm(f"-Ln {kind} {VIP}:{port} --stats", echo=True)
+            listing = self.adm(f"-Ln {kind} {VIP}:{port} --stats --exact", quiet=True)
+            rows = [list(map(int, line.split()[2:7])) for line in listing.splitlines()[2:]]
+            self.steps.check(rows[0] == [sum(column) for column in zip(*rows[1:])],
+                             "the destinations add up to the service")
+            stats[kind] = rows[0]
+        self.steps.equal(stats["-t"][0], self.opened, "TCP connections, as many as were opened")
+        self.steps.check(stats["-t"][3] > SIZE and stats["-t"][4] > SIZE, "100 MiB each way are counted")
+        self.steps.equal(stats["-u"], [6, 6, 6, *self.udp_bytes], "UDP connections, packets, bytes")
+        wire = [after - before for before, after in zip(self.wire_before, self.wire())]
+        counted = [sum(column) for column in zip(*(row[1:3] for row in stats.values()))]
+        self.steps.equal(counted, wire, "packets from and to the client, as the wire counted them")
+
+    def summary(self):
+        """Who was served by whom, and whom each server saw."""
+        say()
+        say(paint("1", "Who was served by whom"))
+        columns = "  {:<3}{:<21}{:<7}{:<20}{}"
+        last = "TOA said" if self.fullnat else ""
+        say(columns.format("", "client", "server", "the server's peer", last).rstrip())
+        for number, (client, name, peer) in enumerate(self.requests, 1):
+            toa = " ".join(self.told.get((name, peer), ()))
+            say(columns.format(number, client, name, peer, toa).rstrip())
+        say()
+        say(paint("1;32", f"{self.steps.checks} checks passed in "
+                  f"{time.monotonic() - self.steps.start:.0f} s."))
+
+
+def shares(names):
+    """How often each server is named."""
+    names = list(names)
+    return ", ".join(f"{name} {names.count(name)}" for name, _, _ in WEBS)
+
+
+def lines(path, part):
+    """The lines of a file that hold `part`."""
+    with open(path, encoding="utf-8") as file:
+        return [line for line in file if part in line]
+
+
+def ask(sock):
+    """A request on a connection that stays open: (server's name, its peer)."""
+    sock.sendall(f"GET / HTTP/1.1\r\nHost: {VIP}\r\n\r\n".encode())
+    answer = b""
+    while not re.search(rb"\r\n\r\n.*\n", answer):
+        more = sock.recv(4096)
+        if not more:
+            raise LabFailed("the connection was closed")
+        answer += more
+    return tuple(answer.split(b"\r\n\r\n")[1].decode().split())

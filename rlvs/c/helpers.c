@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C inline functions and macros, made callable from Rust: one function per step, no decisions.
+ *
+ * On a kernel with CONFIG_RUST_INLINE_HELPERS they are inlined into the Rust code; __always_inline is
+ * needed because the target attributes of C and Rust functions differ, which would forbid it otherwise.
+ */
+#include <linux/ip.h>
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <linux/seq_file_net.h>
+#include <linux/skbuff.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+#include <net/dst.h>
+#include <net/genetlink.h>
+#include <net/gso.h>
+#include <net/icmp.h>
+#include <net/ip.h>
+#include <net/netfilter/nf_conntrack.h>
+#include <net/netns/generic.h>
+#include <net/route.h>
+
+#ifdef __BINDGEN__
+#define __helper
+#else
+#define __helper __always_inline
+#endif
+
+/* -- locks, per-CPU memory */
+
+__helper void rust_helper_rlvs_spin_lock_bh(spinlock_t *lock)
+{
+	spin_lock_bh(lock);
+}
+
+__helper void rust_helper_rlvs_spin_unlock_bh(spinlock_t *lock)
+{
+	spin_unlock_bh(lock);
+}
+
+__helper void rust_helper_rlvs_local_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+__helper void rust_helper_rlvs_local_bh_enable(void)
+{
+	local_bh_enable();
+}
+
+__helper bool rust_helper_rlvs_softirqs_are_off(void)
+{
+	return softirq_count();
+}
+
+__helper void *rust_helper_rlvs_this_cpu_ptr(void *percpu)
+{
+	return raw_cpu_ptr((void __percpu *)percpu);
+}
+
+__helper void *rust_helper_rlvs_per_cpu_ptr(void *percpu, int cpu)
+{
+	return per_cpu_ptr((void __percpu *)percpu, cpu);
+}
+
+__helper void rust_helper_rlvs_this_cpu_add_u64(u64 *percpu, u64 value)
+{
+	this_cpu_add(*(u64 __percpu *)percpu, value);
+}
+
+/* The next possible CPU after `cpu` (-1 starts), or nr_cpu_ids. */
+__helper unsigned int rust_helper_rlvs_next_possible_cpu(int cpu)
+{
+	return cpumask_next(cpu, cpu_possible_mask);
+}
+
+__helper unsigned int rust_helper_rlvs_nr_cpu_ids(void)
+{
+	return nr_cpu_ids;
+}
+
+__helper void rust_helper_rlvs_cond_resched(void)
+{
+	cond_resched();
+}
+
+__helper unsigned long rust_helper_rlvs_jiffies(void)
+{
+	return jiffies;
+}
+
+/* -- deferred work */
+
+__helper void rust_helper_rlvs_delayed_work_init(struct delayed_work *work, work_func_t func)
+{
+	INIT_DELAYED_WORK(work, func);
+}
+
+__helper void rust_helper_rlvs_delayed_work_queue(struct delayed_work *work, unsigned long delay)
+{
+	queue_delayed_work(system_dfl_wq, work, delay);
+}
+
+__helper void rust_helper_rlvs_delayed_work_kick(struct delayed_work *work)
+{
+	mod_delayed_work(system_dfl_wq, work, 0);
+}
+
+/* -- namespaces */
+
+/* Like net_generic(), but a number that the namespace has no slot for yet is no error. */
+__helper void *rust_helper_rlvs_net_generic(const struct net *net, unsigned int id)
+{
+	struct net_generic *ng;
+	void *ptr = NULL;
+
+	rcu_read_lock();
+	ng = rcu_dereference(net->gen);
+	if (id && id < ng->s.len)
+		ptr = ng->ptr[id];
+	rcu_read_unlock();
+	return ptr;
+}
+
+/* -- packets */
+
+__helper bool rust_helper_rlvs_skb_property(const struct sk_buff *skb)
+{
+	return skb->ipvs_property;
+}
+
+__helper int rust_helper_rlvs_skb_network_offset(const struct sk_buff *skb)
+{
+	return skb_network_offset(skb);
+}
+
+/* The bytes are about to change: what the device summed up is no longer true. */
+__helper void rust_helper_rlvs_skb_void_complete(struct sk_buff *skb)
+{
+	if (skb->ip_summed == CHECKSUM_COMPLETE)
+		skb->ip_summed = CHECKSUM_NONE;
+}
+
+__helper bool rust_helper_rlvs_skb_pull(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_may_pull(skb, len);
+}
+
+__helper unsigned int rust_helper_rlvs_skb_ip_summed(const struct sk_buff *skb)
+{
+	return skb->ip_summed;
+}
+
+__helper bool rust_helper_rlvs_skb_is_gso(const struct sk_buff *skb)
+{
+	return skb_is_gso(skb);
+}
+
+/* Is the packet for this host on the link layer, and routed? Broadcasts and taps are not. */
+__helper bool rust_helper_rlvs_skb_is_ours(const struct sk_buff *skb)
+{
+	return skb->pkt_type == PACKET_HOST && skb_dst(skb);
+}
+
+__helper bool rust_helper_rlvs_skb_has_dst(const struct sk_buff *skb)
+{
+	return skb_dst(skb);
+}
+
+/* A raw socket that sends fragments as they are (IP_NODEFRAG) is left alone. */
+__helper bool rust_helper_rlvs_skb_nodefrag(const struct sk_buff *skb)
+{
+	struct sock *sk = skb_to_full_sk(skb);
+
+	return sk && sk->sk_family == PF_INET && inet_test_bit(NODEFRAG, sk);
+}
+
+/* Of a packet that is longer than `mtu`: is it still so once segmented? */
+__helper bool rust_helper_rlvs_skb_exceeds(const struct sk_buff *skb, unsigned int mtu)
+{
+	return !(skb_is_gso(skb) && skb_gso_validate_network_len(skb, mtu));
+}
+
+/*
+ * Makes the first `len` bytes private and linear, and `room` bytes before them free for a device's header
+ * and what is inserted. 0 or -ENOMEM.
+ */
+__helper int rust_helper_rlvs_skb_cow(struct sk_buff *skb, unsigned int len, unsigned int room)
+{
+	int err = skb_ensure_writable(skb, len);
+
+	return err ? err : skb_cow(skb, room);
+}
+
+/*
+ * The headers are about to grow by `n` bytes in front of the payload: opens the gap before the IP header
+ * and moves every offset that points to a header. The caller moves the bytes.
+ */
+__helper void rust_helper_rlvs_skb_grow_headers(struct sk_buff *skb, unsigned int n)
+{
+	__skb_push(skb, n);
+	skb_reset_network_header(skb);
+	skb->transport_header -= n;
+	if (skb->ip_summed == CHECKSUM_PARTIAL)
+		skb->csum_start -= n;
+}
+
+/* Every segment of a GSO packet has `n` bytes of headers more, so it carries that much less. */
+__helper void rust_helper_rlvs_skb_shrink_gso(struct sk_buff *skb, unsigned int n, unsigned int payload)
+{
+	struct skb_shared_info *shinfo = skb_shinfo(skb);
+
+	shinfo->gso_size -= n;
+	shinfo->gso_segs = DIV_ROUND_UP(payload, shinfo->gso_size);
+}
+
+__helper bool rust_helper_rlvs_skb_has_frag_list(const struct sk_buff *skb)
+{
+	return skb_has_frag_list(skb);
+}
+
+__helper u16 rust_helper_rlvs_skb_gso_size(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb)->gso_size;
+}
+
+/* Is the ICMP checksum of a packet that starts at its IP header right? */
+__helper bool rust_helper_rlvs_skb_icmp_csum_ok(struct sk_buff *skb, unsigned int offset)
+{
+	return nf_ip_checksum(skb, NF_INET_LOCAL_IN, offset, 0) == 0;
+}
+
+/* 0: reassembled; else the packet was taken. */
+__helper int rust_helper_rlvs_defrag(struct net *net, struct sk_buff *skb, unsigned int user)
+{
+	int err;
+
+	local_bh_disable();
+	err = ip_defrag(net, skb, user);
+	local_bh_enable();
+	if (!err)
+		ip_send_check(ip_hdr(skb));
+	return err;
+}
+
+__helper void rust_helper_rlvs_icmp_send(struct sk_buff *skb, int type, int code, u32 info)
+{
+	icmp_send(skb, type, code, htonl(info));
+}
+
+/* -- routes */
+
+/* A route to `daddr`, for packets from `saddr` (0: any), with a reference; NULL if there is none. */
+__helper struct dst_entry *rust_helper_rlvs_route4(struct net *net, __be32 daddr, __be32 saddr)
+{
+	struct flowi4 fl4 = {
+		.daddr = daddr,
+		.saddr = saddr,
+		.flowi4_flags = FLOWI_FLAG_ANYSRC,
+	};
+	struct rtable *rt = ip_route_output_key(net, &fl4);
+
+	return IS_ERR(rt) ? NULL : &rt->dst;
+}
+
+__helper bool rust_helper_rlvs_dst_valid(struct dst_entry *dst)
+{
+	return dst_check(dst, 0);
+}
+
+__helper void rust_helper_rlvs_dst_release(struct dst_entry *dst)
+{
+	dst_release(dst);
+}
+
+__helper bool rust_helper_rlvs_dst_is_local(const struct dst_entry *dst)
+{
+	return dst_rtable(dst)->rt_flags & RTCF_LOCAL;
+}
+
+__helper unsigned int rust_helper_rlvs_dst_mtu(const struct dst_entry *dst)
+{
+	return dst_mtu(dst);
+}
+
+__helper unsigned int rust_helper_rlvs_dst_headroom(const struct dst_entry *dst)
+{
+	return LL_RESERVED_SPACE(dst_dev(dst));
+}
+
+__helper void rust_helper_rlvs_skb_set_dst_noref(struct sk_buff *skb, struct dst_entry *dst)
+{
+	skb_dst_drop(skb);
+	skb_dst_set_noref(skb, dst);
+}
+
+/* 0, or an error with the packet still the caller's. */
+__helper int rust_helper_rlvs_reroute4(struct net *net, struct sk_buff *skb)
+{
+	return ip_route_me_harder(net, skb->sk, skb, RTN_UNSPEC);
+}
+
+/*
+ * The same for a packet whose source changed: only rules that look at sources could send it another way, or
+ * into an IPsec tunnel.
+ */
+__helper int rust_helper_rlvs_reroute4_by_source(struct net *net, struct sk_buff *skb)
+{
+	bool rules = false;
+
+#ifdef CONFIG_IP_MULTIPLE_TABLES
+	rules |= net->ipv4.fib_has_custom_rules;
+#endif
+#ifdef CONFIG_XFRM
+	rules |= READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_OUT]) > 0;
+#endif
+	if (rules && !(skb_rtable(skb)->rt_flags & RTCF_LOCAL))
+		return ip_route_me_harder(net, skb->sk, skb, RTN_LOCAL);
+	return 0;
+}
+
+/* Marks the packet as ours and keeps conntrack away from it. */
+__helper void rust_helper_rlvs_skb_claim(struct sk_buff *skb)
+{
+	skb->ipvs_property = 1;
+	/* What early demux found is the socket of the packet as it was. */
+	if (skb->dev)
+		skb_orphan(skb);
+#if IS_ENABLED(CONFIG_NF_CONNTRACK)
+	if (skb_get_nfct(skb) != IP_CT_UNTRACKED) {
+		nf_conntrack_put(skb_nfct(skb));
+		nf_ct_set(skb, NULL, IP_CT_UNTRACKED);
+	}
+#endif
+}
+
+/* Sends a routed packet on its way through LOCAL_OUT. Takes the packet. */
+__helper void rust_helper_rlvs_send4(struct net *net, struct sk_buff *skb)
+{
+	skb->ignore_df = 1;
+	if (skb->dev)
+		skb_clear_tstamp(skb);
+	skb_forward_csum(skb);
+	NF_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_OUT, net, NULL, skb, NULL, skb_dst(skb)->dev, dst_output);
+}
+
+MODULE_ALIAS_GENL_FAMILY("IPVS");
+MODULE_ALIAS_GENL_FAMILY("RLVS");
+
+/* -- control: generic netlink, /proc, addresses */
+
+__helper struct net *rust_helper_rlvs_genl_info_net(const struct genl_info *info)
+{
+	return genl_info_net(info);
+}
+
+/* Takes the message, sent or not. */
+__helper int rust_helper_rlvs_genl_reply(struct sk_buff *skb, struct genl_info *info)
+{
+	return genlmsg_reply(skb, info);
+}
+
+__helper void rust_helper_rlvs_genl_dump_check(struct netlink_callback *cb, void *hdr)
+{
+	genl_dump_check_consistent(cb, hdr);
+}
+
+__helper struct nlattr *rust_helper_rlvs_nla_nest_start(struct sk_buff *skb, int type)
+{
+	return nla_nest_start_noflag(skb, type);
+}
+
+__helper void rust_helper_rlvs_nla_nest_end(struct sk_buff *skb, struct nlattr *nest)
+{
+	nla_nest_end(skb, nest);
+}
+
+__helper void rust_helper_rlvs_nla_nest_cancel(struct sk_buff *skb, struct nlattr *nest)
+{
+	nla_nest_cancel(skb, nest);
+}
+
+__helper int rust_helper_rlvs_nla_put_u64(struct sk_buff *skb, int type, u64 value, int pad)
+{
+	return nla_put_u64_64bit(skb, type, value, pad);
+}
+
+__helper struct net *rust_helper_rlvs_seq_file_net(struct seq_file *seq)
+{
+	return seq_file_net(seq);
+}
+
+__helper bool rust_helper_rlvs_is_one_host(struct net *net, __be32 addr)
+{
+	unsigned int type = inet_addr_type(net, addr);
+
+	return type == RTN_UNICAST || type == RTN_LOCAL;
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Any bytes are a header whose fields agree with each other, or an error.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rlvs_core::wire;
+use rlvs_core::wire::icmp;
+use rlvs_core::wire::ipv4;
+use rlvs_core::wire::tcp;
+use rlvs_core::wire::udp;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(ip) = ipv4::Header::parse(bytes) {
+        assert!((20..=60).contains(&ip.header_len) && ip.header_len % 4 == 0);
+        assert!(ip.header_len <= usize::from(ip.total_len));
+        if let Some(header) = bytes.get(..ip.header_len) {
+            let mut fixed = header.to_vec();
+            fixed[10..12].copy_from_slice(&ipv4::header_checksum(header).to_be_bytes());
+            assert_eq!(ipv4::header_checksum(&fixed), ipv4::header_checksum(header));
+            if ipv4::decrement_ttl(&mut fixed).is_ok() {
+                assert_eq!(fixed[8], ip.ttl - 1);
+                assert_eq!(fixed[10..12], ipv4::header_checksum(&fixed).to_be_bytes());
+            }
+        }
+        if let Some(l4) = bytes.get(ip.header_len..) {
+            let _ = wire::ports(ip.proto, l4);
+        }
+    }
+    if let Ok(tcp) = tcp::Header::parse(bytes) {
+        assert!((20..=60).contains(&tcp.header_len) && tcp.header_len % 4 == 0);
+    }
+    if let Ok(udp) = udp::Header::parse(bytes) {
+        assert!(udp.len >= 8);
+    }
+    if let Ok(icmp) = icmp::Header::parse(bytes) {
+        assert!(icmp.next_hop_mtu().is_none() || icmp.is_error());
+    }
+});

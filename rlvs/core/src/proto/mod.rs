@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Protocol states of a connection, how long each lasts, and what leads from one to the next.
+
+pub mod tcp;
+pub mod udp;
+
+/// The state of a connection, of whatever protocol.
+///
+/// The numbers of the TCP states are those of IPVS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum State {
+    /// TCP: nothing seen yet.
+    None = 0,
+    /// TCP: both sides have answered.
+    Established = 1,
+    /// TCP: the server's SYN came first.
+    SynSent = 2,
+    /// TCP: the client's SYN has passed.
+    SynRecv = 3,
+    /// TCP: the server has closed.
+    FinWait = 4,
+    /// TCP: both have closed.
+    TimeWait = 5,
+    /// TCP: reset, or never opened.
+    Close = 6,
+    /// TCP: the client has closed.
+    CloseWait = 7,
+    /// TCP: the last acknowledgement is missing.
+    LastAck = 8,
+    /// TCP: waits for a SYN.
+    Listen = 9,
+    /// TCP: SYN seen, while `secure_tcp` waits for the client's acknowledgement.
+    SynAck = 10,
+    /// UDP: its only state.
+    Udp = 11,
+}
+
+impl State {
+    /// Every state, in the order of its number.
+    pub const ALL: [Self; 12] = [
+        Self::None,
+        Self::Established,
+        Self::SynSent,
+        Self::SynRecv,
+        Self::FinWait,
+        Self::TimeWait,
+        Self::Close,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Listen,
+        Self::SynAck,
+        Self::Udp,
+    ];
+
+    /// The state of that number; [`State::None`] for a number that is none.
+    #[inline]
+    pub fn from_u8(number: u8) -> Self {
+        match Self::ALL.get(usize::from(number)) {
+            Some(state) => *state,
+            None => Self::None,
+        }
+    }
+
+    /// The name in `/proc/net/ip_vs_conn`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Established => "ESTABLISHED",
+            Self::SynSent => "SYN_SENT",
+            Self::SynRecv => "SYN_RECV",
+            Self::FinWait => "FIN_WAIT",
+            Self::TimeWait => "TIME_WAIT",
+            Self::Close => "CLOSE",
+            Self::CloseWait => "CLOSE_WAIT",
+            Self::LastAck => "LAST_ACK",
+            Self::Listen => "LISTEN",
+            Self::SynAck => "SYNACK",
+            Self::Udp => "UDP",
+        }
+    }
+
+    /// Whether a connection in this state counts as an active one of its destination.
+    ///
+    /// Others count as inactive; UDP is one of them, as in IPVS.
+    #[inline]
+    pub fn is_active(self) -> bool {
+        matches!(
+            self,
+            Self::Established | Self::SynSent | Self::SynRecv | Self::SynAck
+        )
+    }
+}
+
+/// How long a connection may be idle in each state, in seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timeouts([u32; State::ALL.len()]);
+
+impl Default for Timeouts {
+    /// IPVS's own.
+    fn default() -> Self {
+        Self([2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300])
+    }
+}
+
+impl Timeouts {
+    /// The timeout of a state, in seconds.
+    #[inline]
+    pub fn of(&self, state: State) -> u32 {
+        // The fallback is unreachable, and the compiler knows.
+        self.0.get(usize::from(state as u8)).copied().unwrap_or(0)
+    }
+
+    /// Sets the timeout of established TCP connections, in seconds.
+    pub fn set_tcp(&mut self, seconds: u32) {
+        self.set(State::Established, seconds);
+    }
+
+    /// Sets the timeout of TCP connections that the server has closed, in seconds.
+    pub fn set_fin(&mut self, seconds: u32) {
+        self.set(State::FinWait, seconds);
+    }
+
+    /// Sets the timeout of UDP, in seconds.
+    pub fn set_udp(&mut self, seconds: u32) {
+        self.set(State::Udp, seconds);
+    }
+
+    fn set(&mut self, state: State, seconds: u32) {
+        if let Some(timeout) = self.0.get_mut(usize::from(state as u8)) {
+            *timeout = seconds;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_a_state() {
+        for number in 0..=255 {
+            let state = State::from_u8(number);
+            if number < 12 {
+                assert_eq!(state as u8, number);
+            } else {
+                assert_eq!(state, State::None);
+            }
+        }
+    }
+
+    #[test]
+    fn names_fit_the_column_that_ipvsadm_reads() {
+        for state in State::ALL {
+            assert!(state.name().len() <= 11, "{}", state.name());
+        }
+        assert_eq!(State::SynAck.name(), "SYNACK");
+        assert_eq!(State::CloseWait.name(), "CLOSE_WAIT");
+    }
+
+    #[test]
+    fn active_is_what_carries_data_or_is_about_to() {
+        let active: Vec<_> = State::ALL.into_iter().filter(|s| s.is_active()).collect();
+        assert_eq!(
+            active,
+            [
+                State::Established,
+                State::SynSent,
+                State::SynRecv,
+                State::SynAck
+            ]
+        );
+    }
+
+    #[test]
+    fn timeouts_begin_as_those_of_ipvs() {
+        let timeouts = Timeouts::default();
+        let seconds = State::ALL.map(|state| timeouts.of(state));
+        assert_eq!(
+            seconds,
+            [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300]
+        );
+    }
+
+    #[test]
+    fn three_timeouts_are_set_each_for_itself() {
+        let mut timeouts = Timeouts::default();
+        timeouts.set_tcp(7);
+        timeouts.set_fin(8);
+        timeouts.set_udp(9);
+        let set: Vec<_> = State::ALL
+            .into_iter()
+            .filter(|s| timeouts.of(*s) != Timeouts::default().of(*s))
+            .map(|s| (s, timeouts.of(s)))
+            .collect();
+        assert_eq!(
+            set,
+            [
+                (State::Established, 7),
+                (State::FinWait, 8),
+                (State::Udp, 9)
+            ]
+        );
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The headers of a TCP or UDP packet, read once and together.
+
+use core::net::Ipv4Addr;
+
+use super::ipv4;
+use super::tcp;
+use super::udp;
+use super::Error;
+use super::IPPROTO_TCP;
+use super::IPPROTO_UDP;
+use crate::flow::Tuple;
+use crate::proto;
+use crate::proto::State;
+
+/// The transport header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Segment {
+    /// TCP.
+    Tcp(tcp::Header),
+    /// UDP; all that matters of it is in the tuple.
+    Udp,
+}
+
+impl Segment {
+    /// The flags, if it is TCP.
+    #[inline]
+    pub fn flags(&self) -> Option<tcp::Flags> {
+        match self {
+            Self::Tcp(header) => Some(header.flags),
+            Self::Udp => None,
+        }
+    }
+
+    /// Length of the header, in bytes.
+    #[inline]
+    pub fn header_len(&self) -> usize {
+        match self {
+            Self::Tcp(header) => header.header_len,
+            Self::Udp => udp::LEN,
+        }
+    }
+
+    /// May it open a connection?
+    #[inline]
+    pub fn opens(&self) -> bool {
+        match self {
+            Self::Tcp(header) => proto::tcp::opens(header.flags),
+            Self::Udp => true,
+        }
+    }
+
+    /// The state of a connection before its first packet.
+    #[inline]
+    pub fn first_state(&self) -> State {
+        match self {
+            Self::Tcp(_) => State::None,
+            Self::Udp => State::Udp,
+        }
+    }
+}
+
+/// IP and transport header of a packet that is whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Headers {
+    /// The IP header.
+    pub ip: ipv4::Header,
+    /// The transport header.
+    pub segment: Segment,
+    /// Addresses, ports and protocol.
+    pub tuple: Tuple<Ipv4Addr>,
+}
+
+impl Headers {
+    /// How many bytes [`Headers::parse`] looks at; `None` for a protocol that it does not know.
+    #[inline]
+    pub fn needed(ip: &ipv4::Header) -> Option<usize> {
+        let l4 = match ip.proto {
+            IPPROTO_TCP => tcp::MIN_LEN,
+            IPPROTO_UDP => udp::LEN,
+            _ => return None,
+        };
+        Some(ip.header_len.wrapping_add(l4))
+    }
+
+    /// Reads the transport header of `packet`, which starts at its IP header `ip`.
+    ///
+    /// [`Error::Truncated`] if there are fewer bytes than [`Headers::needed`], or than the lengths
+    /// in the headers say; [`Error::Malformed`] for another protocol.
+    #[inline]
+    pub fn parse(ip: ipv4::Header, packet: &[u8]) -> Result<Self, Error> {
+        let payload = usize::from(ip.total_len)
+            .checked_sub(ip.header_len)
+            .ok_or(Error::Malformed)?;
+        let l4 = packet.get(ip.header_len..).ok_or(Error::Truncated)?;
+        let (sport, dport, segment) = match ip.proto {
+            IPPROTO_TCP => {
+                let header = tcp::Header::parse(l4)?;
+                (header.sport, header.dport, Segment::Tcp(header))
+            }
+            IPPROTO_UDP => {
+                let header = udp::Header::parse(l4)?;
+                if usize::from(header.len) > payload {
+                    return Err(Error::Truncated);
+                }
+                (header.sport, header.dport, Segment::Udp)
+            }
+            _ => return Err(Error::Malformed),
+        };
+        if segment.header_len() > payload {
+            return Err(Error::Truncated);
+        }
+        Ok(Self {
+            ip,
+            segment,
+            tuple: Tuple {
+                src: ip.src,
+                dst: ip.dst,
+                sport,
+                dport,
+                proto: ip.proto,
+            },
+        })
+    }
+
+    /// Length of both headers, in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.ip.header_len.wrapping_add(self.segment.header_len())
+    }
+
+    /// Never: there are headers.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Length of what follows them, in bytes.
+    #[inline]
+    pub fn payload(&self) -> usize {
+        usize::from(self.ip.total_len).saturating_sub(self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A TCP packet of 20 + 20 + 4 bytes.
+    fn packet() -> Vec<u8> {
+        let mut packet = vec![0u8; 44];
+        packet[0] = 0x45;
+        packet[3] = 44;
+        packet[8] = 64;
+        packet[9] = IPPROTO_TCP;
+        packet[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+        packet[20..24].copy_from_slice(&[0x12, 0x34, 0, 80]);
+        packet[32] = 0x50;
+        packet[33] = tcp::Flags::SYN;
+        packet
+    }
+
+    fn parse(packet: &[u8]) -> Result<Headers, Error> {
+        Headers::parse(ipv4::Header::parse(packet)?, packet)
+    }
+
+    #[test]
+    fn reads_tcp() {
+        let headers = parse(&packet()).unwrap();
+        assert_eq!((headers.tuple.sport, headers.tuple.dport), (0x1234, 80));
+        assert_eq!((headers.len(), headers.payload()), (40, 4));
+        assert!(headers.segment.opens());
+        assert_eq!(Headers::needed(&headers.ip), Some(40));
+    }
+
+    #[test]
+    fn a_header_longer_than_the_packet_is_refused() {
+        let mut bytes = packet();
+        bytes[32] = 0xf0;
+        assert_eq!(parse(&bytes), Err(Error::Truncated));
+    }
+
+    #[test]
+    fn a_udp_length_beyond_the_packet_is_refused() {
+        let mut bytes = packet();
+        bytes[9] = IPPROTO_UDP;
+        bytes[25] = 24;
+        assert!(matches!(parse(&bytes).unwrap().segment, Segment::Udp));
+        bytes[25] = 25;
+        assert_eq!(parse(&bytes), Err(Error::Truncated));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_value_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Ok(headers) = parse(&bytes) {
+                prop_assert!(headers.len() <= usize::from(headers.ip.total_len));
+            }
+        }
+    }
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Every way to change the configuration.
+
+use super::{
+    entry::{
+        copy,
+        snapshot,
+        Entry,
+        Member,
+        ServiceSpec, //
+    },
+    pools::Pools,
+    Config,
+    Plane,
+    Refusal,
+    Subject, //
+};
+use crate::{
+    dest::{
+        Dest,
+        DestSpec, //
+    },
+    kapi::{
+        netns::Net,
+        rcu::RcuPtr, //
+    },
+    pool::LocalAddress,
+    service::{
+        Service,
+        ServiceId, //
+    },
+    stats::Meter, //
+};
+use core::{
+    iter,
+    net::{
+        IpAddr,
+        Ipv4Addr, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Atomic,
+        Arc, //
+    }, //
+};
+use rlvs_core::rate::Counters;
+
+const SERVICE_EXISTS: Refusal =
+    Refusal::new(EEXIST, Subject::Service, c"the service exists already");
+const NO_SERVICE: Refusal = Refusal::new(ESRCH, Subject::Service, c"no such service");
+const DEST_EXISTS: Refusal = Refusal::new(
+    EEXIST,
+    Subject::Member,
+    c"the service has that destination already",
+);
+const NO_DEST: Refusal = Refusal::new(
+    ENOENT,
+    Subject::Member,
+    c"the service has no such destination",
+);
+const LADDR_EXISTS: Refusal = Refusal::new(
+    EEXIST,
+    Subject::Member,
+    c"the service has that local address already",
+);
+const NO_LADDR: Refusal = Refusal::new(
+    ENOENT,
+    Subject::Member,
+    c"the service has no such local address",
+);
+
+impl Config {
+    /// Adds a service.
+    pub(crate) fn add_service(
+        &mut self,
+        net: &Net,
+        plane: &impl Plane,
+        id: ServiceId,
+        spec: ServiceSpec,
+    ) -> Result<(), Refusal> {
+        if self.find(&id).is_some() {
+            return Err(SERVICE_EXISTS);
+        }
+        let snapshot = snapshot(&mut self.pools, &id, spec.kind, &[], iter::empty())?;
+        let service = Service {
+            id,
+            turn: Atomic::new(0),
+            snapshot: RcuPtr::new(snapshot),
+        };
+        let service = Arc::new(service, GFP_KERNEL)?;
+        self.services.reserve(1, GFP_KERNEL)?;
+        let services = self.services.len().saturating_add(1);
+        plane.services().insert(service.clone())?;
+        if let Err(error) = plane.services_changed(net, services) {
+            plane.services().remove(&id);
+            return Err(error.into());
+        }
+        let ServiceId::Address { addr, .. } = id;
+        plane.learn(addr);
+        self.services.push_within_capacity(Entry {
+            service,
+            spec,
+            laddrs: KVec::new(),
+            members: KVec::new(),
+            meter: Meter::new(Counters::default()),
+            retired: Counters::default(),
+        })?;
+        self.changed();
+        Ok(())
+    }
+
+    /// Changes what is set of a service.
+    pub(crate) fn edit_service(
+        &mut self,
+        id: &ServiceId,
+        spec: ServiceSpec,
+    ) -> Result<(), Refusal> {
+        let (entry, pools) = self.entry(id)?;
+        entry.publish(snapshot(
+            pools,
+            id,
+            spec.kind,
+            &entry.laddrs,
+            entry.dests(),
+        )?);
+        entry.spec = spec;
+        self.changed();
+        Ok(())
+    }
+
+    /// Deletes a service with its destinations and local addresses. Its connections stay until they
+    /// time out.
+    pub(crate) fn del_service(
+        &mut self,
+        net: &Net,
+        plane: &impl Plane,
+        id: &ServiceId,
+    ) -> Result<(), Refusal> {
+        let at = self.services.iter().position(|entry| entry.id() == id);
+        let at = at.ok_or(NO_SERVICE)?;
+        let members = self.services.get(at).map_or(0, |entry| entry.members.len());
+        self.departed.reserve(members)?;
+        let entry = self.services.remove(at)?;
+        self.let_go(plane, entry);
+        self.fewer_services(net, plane);
+        Ok(())
+    }
+
+    /// Deletes all services.
+    pub(crate) fn flush(&mut self, net: &Net, plane: &impl Plane) -> Result<(), Refusal> {
+        let members = self.services.iter().map(|entry| entry.members.len());
+        self.departed
+            .reserve(members.fold(0, usize::saturating_add))?;
+        while let Some(entry) = self.services.pop() {
+            self.let_go(plane, entry);
+        }
+        self.fewer_services(net, plane);
+        Ok(())
+    }
+
+    /// Has the statistics of one service, or of everything, start from 0.
+    pub(crate) fn zero(&mut self, id: Option<&ServiceId>) -> Result<(), Refusal> {
+        match id {
+            Some(id) => self.entry(id)?.0.zero(),
+            None => {
+                self.services.iter_mut().for_each(Entry::zero);
+                let total = self.total();
+                self.meter.zero(total);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a destination.
+    pub(crate) fn add_dest(
+        &mut self,
+        plane: &impl Plane,
+        id: &ServiceId,
+        addr: IpAddr,
+        port: u16,
+        spec: DestSpec,
+    ) -> Result<(), Refusal> {
+        if self.entry(id)?.0.position(addr, port).is_some() {
+            return Err(DEST_EXISTS);
+        }
+        let grave = self.departed.find(id, addr, port);
+        let dest = match grave.and_then(|grave| self.departed.get(grave)) {
+            Some(member) => member.dest.clone(),
+            None => Dest::new(addr, port)?,
+        };
+        let (entry, pools) = entry(&mut self.services, &mut self.pools, id)?;
+        entry.members.reserve(1, GFP_KERNEL)?;
+        let dests = Iterator::chain(entry.dests(), iter::once((&dest, spec.weight)));
+        let snapshot = snapshot(pools, id, entry.spec.kind, &entry.laddrs, dests)?;
+
+        let meter = match grave.and_then(|grave| self.departed.raise(grave)) {
+            Some(raised) => {
+                entry.retired = entry.retired.wrapping_sub(&raised.counted);
+                raised.member.meter
+            }
+            None => Meter::new(Counters::default()),
+        };
+        dest.configure(&spec);
+        plane.learn(addr);
+        let member = Member { dest, spec, meter };
+        entry.members.push_within_capacity(member)?;
+        entry.publish(snapshot);
+        self.changed();
+        Ok(())
+    }
+
+    /// Changes what is set of a destination.
+    pub(crate) fn edit_dest(
+        &mut self,
+        id: &ServiceId,
+        addr: IpAddr,
+        port: u16,
+        spec: DestSpec,
+    ) -> Result<(), Refusal> {
+        let (entry, pools) = self.entry(id)?;
+        let at = entry.position(addr, port).ok_or(NO_DEST)?;
+        let dests = entry.members.iter().map(|member| {
+            let spec = if member.is(addr, port) {
+                &spec
+            } else {
+                &member.spec
+            };
+            (&member.dest, spec.weight)
+        });
+        let snapshot = snapshot(pools, id, entry.spec.kind, &entry.laddrs, dests)?;
+        if let Some(member) = entry.members.get_mut(at) {
+            member.spec = spec;
+            member.dest.configure(&spec);
+        }
+        entry.publish(snapshot);
+        self.changed();
+        Ok(())
+    }
+
+    /// Deletes a destination. Its connections stay until they time out.
+    pub(crate) fn del_dest(
+        &mut self,
+        id: &ServiceId,
+        addr: IpAddr,
+        port: u16,
+    ) -> Result<(), Refusal> {
+        let (entry, pools) = entry(&mut self.services, &mut self.pools, id)?;
+        let at = entry.position(addr, port).ok_or(NO_DEST)?;
+        let others = entry.members.iter().filter(|member| !member.is(addr, port));
+        let dests = others.map(|member| (&member.dest, member.spec.weight));
+        let snapshot = snapshot(pools, id, entry.spec.kind, &entry.laddrs, dests)?;
+        self.departed.reserve(1)?;
+
+        let member = entry.members.remove(at)?;
+        entry.publish(snapshot);
+        let counted = self.departed.bury(*id, member);
+        entry.retired = entry.retired.wrapping_add(&counted);
+        self.pools.outdate();
+        self.changed();
+        Ok(())
+    }
+
+    /// Adds a local address to a service.
+    pub(crate) fn add_laddr(
+        &mut self,
+        plane: &impl Plane,
+        id: &ServiceId,
+        addr: Ipv4Addr,
+    ) -> Result<(), Refusal> {
+        let (entry, pools) = self.entry(id)?;
+        if entry.laddrs.iter().any(|laddr| laddr.addr == addr) {
+            return Err(LADDR_EXISTS);
+        }
+        let laddr = LocalAddress {
+            addr,
+            conns: Atomic::new(0),
+            exhausted: Atomic::new(0),
+        };
+        let laddr = Arc::new(laddr, GFP_KERNEL)?;
+        let laddrs = copy(Iterator::chain(entry.laddrs.iter(), iter::once(&laddr)))?;
+        let snapshot = snapshot(pools, id, entry.spec.kind, &laddrs, entry.dests())?;
+        plane.learn(addr.into());
+        entry.laddrs = laddrs;
+        entry.publish(snapshot);
+        self.changed();
+        Ok(())
+    }
+
+    /// Takes a local address from a service. Its connections stay.
+    pub(crate) fn del_laddr(&mut self, id: &ServiceId, addr: Ipv4Addr) -> Result<(), Refusal> {
+        let (entry, pools) = self.entry(id)?;
+        if !entry.laddrs.iter().any(|laddr| laddr.addr == addr) {
+            return Err(NO_LADDR);
+        }
+        let laddrs = copy(entry.laddrs.iter().filter(|laddr| laddr.addr != addr))?;
+        let snapshot = snapshot(pools, id, entry.spec.kind, &laddrs, entry.dests())?;
+        entry.laddrs = laddrs;
+        entry.publish(snapshot);
+        self.pools.outdate();
+        self.changed();
+        Ok(())
+    }
+
+    fn entry(&mut self, id: &ServiceId) -> Result<(&mut Entry, &mut Pools), Refusal> {
+        entry(&mut self.services, &mut self.pools, id)
+    }
+
+    /// Packets do not find the service any more, and its destinations are buried: there must be room
+    /// for them.
+    fn let_go(&mut self, plane: &impl Plane, entry: Entry) {
+        let id = *entry.id();
+        plane.services().remove(&id);
+        for mut member in entry.members {
+            // A service that is added later under the same name starts from 0.
+            member.zero();
+            self.departed.bury(id, member);
+        }
+    }
+
+    /// Tells the packet path, which cannot refuse: only hooks that are not there yet can fail.
+    fn fewer_services(&mut self, net: &Net, plane: &impl Plane) {
+        let _ = plane.services_changed(net, self.services.len());
+        self.pools.outdate();
+        self.changed();
+    }
+
+    fn changed(&mut self) {
+        self.generation = self.generation.wrapping_add(1).max(1);
+    }
+}
+
+/// The service of that name, to be changed, beside the pools.
+fn entry<'a>(
+    services: &'a mut KVec<Entry>,
+    pools: &'a mut Pools,
+    id: &ServiceId,
+) -> Result<(&'a mut Entry, &'a mut Pools), Refusal> {
+    let mut services = services.iter_mut();
+    let entry = services.find(|entry| entry.id() == id).ok_or(NO_SERVICE)?;
+    Ok((entry, pools))
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One service of the configuration.
+
+use super::pools::Pools;
+use crate::{
+    dest::{
+        Dest,
+        DestSpec, //
+    },
+    kapi::rcu::RcuBox,
+    pool::LocalAddress,
+    service::{
+        Service,
+        ServiceId,
+        Slot,
+        Snapshot, //
+    },
+    stats::{
+        Meter,
+        Stats, //
+    }, //
+};
+use core::net::IpAddr;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use rlvs_core::{
+    rate::Counters,
+    sched::{
+        Kind,
+        Sched, //
+    }, //
+};
+
+/// What an operator sets of a service.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ServiceSpec {
+    /// Its scheduler; `None` schedules nothing.
+    pub(crate) kind: Option<Kind>,
+    /// Of [`rlvs_core::uapi::svc_flag`].
+    pub(crate) flags: u32,
+    /// Persistence timeout in seconds.
+    pub(crate) timeout: u32,
+    /// Persistence netmask, as it stands in the message.
+    pub(crate) netmask: [u8; 4],
+}
+
+/// A destination of a service.
+pub(crate) struct Member {
+    /// What packets know of it.
+    pub(crate) dest: Arc<Dest>,
+    /// What an operator has set.
+    pub(crate) spec: DestSpec,
+    pub(super) meter: Meter,
+}
+
+impl Member {
+    /// What is shown of its traffic.
+    pub(crate) fn stats(&self) -> Stats {
+        self.meter.stats(&self.dest.traffic.total())
+    }
+
+    pub(super) fn is(&self, addr: IpAddr, port: u16) -> bool {
+        self.dest.addr == addr && self.dest.port == port
+    }
+
+    pub(super) fn zero(&mut self) {
+        self.meter.zero(self.dest.traffic.total());
+    }
+}
+
+/// A service.
+pub(crate) struct Entry {
+    pub(super) service: Arc<Service>,
+    pub(super) spec: ServiceSpec,
+    pub(super) laddrs: KVec<Arc<LocalAddress>>,
+    pub(super) members: KVec<Member>,
+    pub(super) meter: Meter,
+    /// What destinations had counted when the service let them go.
+    pub(super) retired: Counters,
+}
+
+impl Entry {
+    /// Its name.
+    pub(crate) fn id(&self) -> &ServiceId {
+        &self.service.id
+    }
+
+    /// What an operator has set.
+    pub(crate) fn spec(&self) -> &ServiceSpec {
+        &self.spec
+    }
+
+    /// Its destinations, oldest first.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Its local addresses, oldest first.
+    pub(crate) fn laddrs(&self) -> &[Arc<LocalAddress>] {
+        &self.laddrs
+    }
+
+    /// What is shown of its traffic.
+    pub(crate) fn stats(&self) -> Stats {
+        self.meter.stats(&self.total())
+    }
+
+    fn total(&self) -> Counters {
+        self.members.iter().fold(self.retired, |sum, member| {
+            sum.wrapping_add(&member.dest.traffic.total())
+        })
+    }
+
+    pub(super) fn position(&self, addr: IpAddr, port: u16) -> Option<usize> {
+        self.members.iter().position(|member| member.is(addr, port))
+    }
+
+    /// The destinations with their weights, as a snapshot wants them.
+    pub(super) fn dests(&self) -> impl Iterator<Item = (&Arc<Dest>, u32)> {
+        self.members
+            .iter()
+            .map(|member| (&member.dest, member.spec.weight))
+    }
+
+    pub(super) fn zero(&mut self) {
+        self.members.iter_mut().for_each(Member::zero);
+        self.meter.zero(self.total());
+    }
+
+    /// Takes the counters at the end of a period.
+    pub(super) fn update(&mut self) {
+        for member in self.members.iter_mut() {
+            member.meter.update(member.dest.traffic.total());
+        }
+        self.meter.update(self.total());
+    }
+
+    pub(super) fn publish(&self, snapshot: RcuBox<Snapshot>) {
+        drop(self.service.snapshot.replace(Some(snapshot)));
+    }
+}
+
+/// Makes what a service is to publish, from its settings as they will be.
+pub(super) fn snapshot<'a>(
+    pools: &mut Pools,
+    id: &ServiceId,
+    kind: Option<Kind>,
+    laddrs: &[Arc<LocalAddress>],
+    dests: impl Iterator<Item = (&'a Arc<Dest>, u32)>,
+) -> Result<RcuBox<Snapshot>> {
+    let mut slots = KVec::new();
+    for (dest, weight) in dests {
+        let mut ports = KVec::with_capacity(laddrs.len(), GFP_KERNEL)?;
+        for laddr in laddrs {
+            ports.push(pools.get(id, dest, laddr.addr)?, GFP_KERNEL)?;
+        }
+        let slot = Slot {
+            dest: dest.clone(),
+            weight,
+            pools: ports,
+        };
+        slots.push(slot, GFP_KERNEL)?;
+    }
+    RcuBox::new(Snapshot {
+        sched: kind.map(|kind| Sched::prepare(kind, &slots)),
+        laddrs: copy(laddrs.iter())?,
+        slots,
+    })
+}
+
+/// A list of the same local addresses.
+pub(super) fn copy<'a>(
+    laddrs: impl Iterator<Item = &'a Arc<LocalAddress>>,
+) -> Result<KVec<Arc<LocalAddress>>> {
+    let mut copy = KVec::new();
+    for laddr in laddrs {
+        copy.push(laddr.clone(), GFP_KERNEL)?;
+    }
+    Ok(copy)
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The configuration of a namespace.
+//!
+//! It is plain data under one mutex. A change (`change`) first allocates all that it needs, the new
+//! [`Snapshot`](crate::service::Snapshot) of the service included, and then takes effect without a
+//! way to fail: a command that is refused has changed nothing.
+//!
+//! A destination that is deleted while connections go there is laid in a *grave* (`departed`). Added
+//! again to the same service it comes back with its connections and its statistics; otherwise the
+//! grave is closed when the last connection has gone.
+
+mod change;
+mod departed;
+mod entry;
+mod pools;
+
+pub(crate) use self::entry::{
+    Entry,
+    Member,
+    ServiceSpec, //
+};
+
+use self::{
+    departed::{
+        Departed,
+        PerCpu, //
+    },
+    pools::Pools, //
+};
+use crate::{
+    kapi::netns::Net,
+    service::ServiceId,
+    stats::{
+        Meter,
+        Stats, //
+    },
+    table::ServiceTable, //
+};
+use core::net::IpAddr;
+use kernel::{
+    prelude::*,
+    str::CStr, //
+};
+use rlvs_core::rate::Counters;
+
+/// What a refusal is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// The service that was named.
+    Service,
+    /// The destination or the local address that was named.
+    Member,
+}
+
+/// Why a command was not carried out.
+pub(crate) struct Refusal {
+    /// The number for programs.
+    pub(crate) errno: Error,
+    /// The sentence for people.
+    pub(crate) message: &'static CStr,
+    /// What is to blame, if it was named in the command.
+    pub(crate) subject: Option<Subject>,
+}
+
+impl Refusal {
+    const fn new(errno: Error, subject: Subject, message: &'static CStr) -> Self {
+        Self {
+            errno,
+            message,
+            subject: Some(subject),
+        }
+    }
+}
+
+impl<E: Into<Error>> From<E> for Refusal {
+    /// What can go wrong besides is a lack of memory, or an error of the kernel's.
+    fn from(error: E) -> Self {
+        let errno = error.into();
+        Self {
+            errno,
+            message: if errno == ENOMEM {
+                c"out of memory"
+            } else {
+                c"the kernel refused"
+            },
+            subject: None,
+        }
+    }
+}
+
+/// Where packets find what is configured.
+pub(crate) trait Plane {
+    /// The services that packets are looked up in.
+    fn services(&self) -> &ServiceTable;
+
+    /// Packets from and to the address are worth a look.
+    fn learn(&self, addr: IpAddr);
+
+    /// There are so many services now: packets are looked at only while there are some. Process
+    /// context, under the config's lock.
+    fn services_changed(&self, net: &Net, services: usize) -> Result;
+}
+
+/// The configuration of a namespace.
+pub(crate) struct Config {
+    services: KVec<Entry>,
+    departed: Departed,
+    pools: Pools,
+    meter: Meter,
+    /// For whoever sums up.
+    sums: PerCpu,
+    generation: u32,
+}
+
+impl Config {
+    /// The empty configuration. Process context.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            services: KVec::new(),
+            departed: Departed::new()?,
+            pools: Pools::new(),
+            meter: Meter::new(Counters::default()),
+            sums: departed::no_counters()?,
+            generation: 1,
+        })
+    }
+
+    /// Every service, oldest first.
+    pub(crate) fn services(&self) -> &[Entry] {
+        &self.services
+    }
+
+    /// The service of that name.
+    pub(crate) fn find(&self, id: &ServiceId) -> Option<&Entry> {
+        self.services.iter().find(|entry| entry.id() == id)
+    }
+
+    /// Another number after every change, never 0.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// What is shown of the traffic of all services there are and were.
+    pub(crate) fn stats(&mut self) -> Stats {
+        let total = self.total();
+        self.meter.stats(&total)
+    }
+
+    /// What each possible CPU has counted, never zeroed.
+    pub(crate) fn per_cpu(&mut self) -> &[(i32, Counters)] {
+        self.departed.count(&mut self.sums);
+        for member in self.services.iter().flat_map(|entry| &entry.members) {
+            departed::add(&mut self.sums, &member.dest);
+        }
+        &self.sums
+    }
+
+    /// Updates the rates, closes graves, forgets pools. To be called every
+    /// [`rlvs_core::rate::PERIOD`] seconds; false if there is nothing to do any more.
+    pub(crate) fn tick(&mut self) -> bool {
+        self.services.iter_mut().for_each(Entry::update);
+        let total = self.total();
+        self.meter.update(total);
+        self.departed.settle();
+        self.pools.sweep(&self.services);
+        !self.services.is_empty() || self.departed.is_waiting() || self.pools.is_stale()
+    }
+
+    fn total(&mut self) -> Counters {
+        let none = Counters::default();
+        let each = self.per_cpu().iter();
+        each.fold(none, |sum, (_, counters)| sum.wrapping_add(counters))
+    }
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A connection: what a packet needs of it, and how long it lasts.
+//!
+//! A connection has no timer and no reference count. Packets note when it was last used; it has
+//! expired once it was idle for longer than its state allows, whoever looks, and a periodic work
+//! collects it. What is read and written for each packet shares a cache line with the keys.
+
+use crate::{
+    dest::Dest,
+    kapi::{
+        hash::{
+            Entry,
+            Key,
+            Seed, //
+        },
+        time, //
+    },
+    pool::Lease, //
+};
+use core::net::Ipv4Addr;
+use kernel::sync::{
+    atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    },
+    Arc, //
+};
+use rlvs_core::{
+    flow::{
+        Direction,
+        Tuple, //
+    },
+    proto::{
+        self,
+        State,
+        Timeouts, //
+    },
+    wire::tcp, //
+};
+
+/// A connection in the table: under the tuple of the client's packets, then under that of the real
+/// server's, each as it comes to the director.
+pub(crate) type ConnEntry = Entry<Tuple<Ipv4Addr>, Conn, 2>;
+
+/// The index of the key of the client's packets; the real server's is the other one.
+pub(crate) const ORIGINAL: u8 = 0;
+
+impl Key for Tuple<Ipv4Addr> {
+    #[inline]
+    fn hash(&self, seed: &Seed) -> u32 {
+        seed.hash(self.words())
+    }
+}
+
+/// The bits of [`Conn::word`] that hold the [`State`].
+const STATE: u32 = 0xff;
+/// The client's packets carry its address: the server has not answered with data yet.
+const TOA: u32 = 1 << 8;
+
+/// A connection; the table holds its tuples.
+pub(crate) struct Conn {
+    /// The state and the flags above.
+    word: Atomic<u32>,
+    /// When a packet was last seen, in jiffies, late by up to [`GRAIN`].
+    seen: Atomic<u32>,
+    /// Where it goes.
+    pub(crate) dest: Arc<Dest>,
+    /// The local address and port of a FullNAT connection.
+    lease: Option<Lease>,
+}
+
+/// Uses closer together than this many jiffies are not told apart, so that a busy connection's
+/// line stays clean.
+const GRAIN: u32 = time::HZ / 4;
+
+impl Conn {
+    /// A connection to `dest` in its first state, by FullNAT if it has a lease. It counts as one of the destination's
+    /// until it is dropped. `toa`: the client's address is to travel along.
+    pub(crate) fn new(dest: Arc<Dest>, state: State, lease: Option<Lease>, toa: bool) -> Self {
+        dest.bind();
+        Self {
+            word: Atomic::new(u32::from(state as u8) | if toa { TOA } else { 0 }),
+            seen: Atomic::new(time::now()),
+            dest,
+            lease,
+        }
+    }
+
+    /// Is the source rewritten too?
+    #[inline]
+    pub(crate) fn is_fullnat(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// The state it is in.
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        // CAST: The state is the low byte.
+        State::from_u8(self.word.load(Relaxed) as u8)
+    }
+
+    /// Do the client's packets carry its address?
+    #[inline]
+    pub(crate) fn carries_toa(&self) -> bool {
+        self.word.load(Relaxed) & TOA != 0
+    }
+
+    /// Notes a packet of so many bytes: counts it, and takes down its time and, of TCP, what it does
+    /// to the state.
+    #[inline]
+    pub(crate) fn saw(
+        &self,
+        direction: Direction,
+        bytes: u32,
+        flags: Option<tcp::Flags>,
+        now: u32,
+    ) {
+        self.dest.traffic.packet(direction, bytes);
+        if now.wrapping_sub(self.seen.load(Relaxed)) >= GRAIN {
+            self.seen.store(now, Relaxed);
+        }
+        if let Some(flags) = flags {
+            self.update(|state| proto::tcp::step(state, direction, flags, false));
+        }
+    }
+
+    /// The server has answered with data: it knows the client by now.
+    #[inline]
+    pub(crate) fn server_spoke(&self) {
+        let mut word = self.word.load(Relaxed);
+        while word & TOA != 0 {
+            match self.word.cmpxchg(word, word & !TOA, Relaxed) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Takes the state a step; writes only if it changes, and counts the change once.
+    #[inline]
+    fn update(&self, step: impl Fn(State) -> State) {
+        let mut word = self.word.load(Relaxed);
+        loop {
+            // CAST: The state is the low byte.
+            let old = State::from_u8((word & STATE) as u8);
+            let new = step(old);
+            if new == old {
+                return;
+            }
+            match self
+                .word
+                .cmpxchg(word, word & !STATE | u32::from(new as u8), Full)
+            {
+                Ok(_) => {
+                    if old.is_active() != new.is_active() {
+                        self.dest.set_active(new.is_active());
+                    }
+                    return;
+                }
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Seconds until it expires if no packet comes; `None` if it has expired.
+    pub(crate) fn expires_in(&self, now: u32, timeouts: &TimeoutTable) -> Option<u32> {
+        let left = timeouts.jiffies(self.state()).checked_sub(self.idle(now))?;
+        Some(left / time::HZ)
+    }
+
+    /// Has it been idle for longer than its state allows?
+    #[inline]
+    pub(crate) fn is_expired(&self, now: u32, timeouts: &TimeoutTable) -> bool {
+        self.idle(now) > timeouts.jiffies(self.state())
+    }
+
+    /// Jiffies since the last packet. Another CPU may have seen one since the caller looked at the
+    /// clock: then none.
+    #[inline]
+    fn idle(&self, now: u32) -> u32 {
+        let idle = now.wrapping_sub(self.seen.load(Relaxed));
+        if idle > u32::MAX / 2 {
+            0
+        } else {
+            idle
+        }
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.dest.unbind(self.state().is_active());
+    }
+}
+
+/// The timeouts of a namespace, which an operator may change at any time.
+pub(crate) struct TimeoutTable([Atomic<u32>; State::ALL.len()]);
+
+impl TimeoutTable {
+    /// IPVS's own.
+    pub(crate) fn new() -> Self {
+        let defaults = Timeouts::default();
+        Self(State::ALL.map(|state| Atomic::new(defaults.of(state))))
+    }
+
+    /// The timeout of a state, in seconds.
+    #[inline]
+    pub(crate) fn of(&self, state: State) -> u32 {
+        self.0
+            .get(usize::from(state as u8))
+            .map_or(0, |timeout| timeout.load(Relaxed))
+    }
+
+    /// The same in jiffies; no longer than the clock can tell.
+    #[inline]
+    fn jiffies(&self, state: State) -> u32 {
+        self.of(state).saturating_mul(time::HZ).min(u32::MAX / 4)
+    }
+
+    /// Sets the timeout of a state, in seconds.
+    pub(crate) fn set(&self, state: State, seconds: u32) {
+        if let Some(timeout) = self.0.get(usize::from(state as u8)) {
+            timeout.store(seconds, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which packets cannot be ours: a small filter over the addresses of services, real servers and
+//! local addresses, asked before anything is hashed.
+
+use core::net::{
+    IpAddr,
+    Ipv4Addr, //
+};
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+use rlvs_core::filter;
+
+/// The filter of a namespace. It may say yes too often, never no.
+pub(crate) struct AddressFilter {
+    seed: u32,
+    words: [Atomic<u64>; filter::WORDS],
+}
+
+impl AddressFilter {
+    /// A filter that knows no address.
+    pub(crate) fn new(seed: u32) -> Self {
+        Self {
+            seed,
+            words: [const { Atomic::new(0) }; filter::WORDS],
+        }
+    }
+
+    /// Lets an address through from now on. One caller at a time.
+    pub(crate) fn add(&self, addr: IpAddr) {
+        if let IpAddr::V4(addr) = addr {
+            let (word, bit) = filter::slot(addr, self.seed);
+            if let Some(word) = self.words.get(word) {
+                word.store(word.load(Relaxed) | bit, Relaxed);
+            }
+        }
+    }
+
+    /// Forgets all addresses.
+    pub(crate) fn clear(&self) {
+        self.words.iter().for_each(|word| word.store(0, Relaxed));
+    }
+
+    /// Might the address be one of ours?
+    #[inline]
+    pub(crate) fn has(&self, addr: Ipv4Addr) -> bool {
+        let (word, bit) = filter::slot(addr, self.seed);
+        self.words
+            .get(word)
+            .is_some_and(|word| word.load(Relaxed) & bit != 0)
+    }
+}

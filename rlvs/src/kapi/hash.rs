@@ -1,0 +1,706 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A resizable hash table with RCU readers, for objects that are found under one or several keys.
+//!
+//! An [`Entry`] holds `N` nodes, one a key, and the value behind them; the table owns it. Readers
+//! hold a [`Guard`], take no lock and write nothing. Writers lock a stripe of buckets. The hash is
+//! keyed, so strangers cannot choose collisions.
+//!
+//! # Resizing under readers
+//!
+//! A chain ends in a marker that names its bucket. While the table moves to a new array, nodes go
+//! over one at a time, always the last of a chain, first linked into the new array and then cut off the
+//! old: at any moment a node can be reached from the old array or, a moment later, from the new one,
+//! which readers try second. A reader that stood on a node while it moved ends at a marker that is not
+//! its bucket's and starts again. (`lib/rhashtable.c` is built on the same idea.)
+//!
+//! # Locking
+//!
+//! Bucket and stripe are the first bits of the hash, and no array is shorter than the stripes are
+//! many: a node's buckets in the old and in the new array are under one lock. Stripes do not nest and
+//! nothing else is taken under them.
+//!
+//! The buckets of any array are in the order of the hash, so a walk goes on where it was after the
+//! table was resized.
+
+use super::bindings;
+use core::{
+    marker::PhantomData,
+    ops::Deref,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    static_lock_class,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        rcu::{
+            synchronize_rcu,
+            Guard, //
+        }, //
+    },
+    types::Opaque, //
+};
+
+/// Bits of the hash that choose a stripe: there are 256, each under a lock of its own.
+const STRIPE_BITS: u32 = 8;
+/// Also the length of the shortest array.
+const STRIPES: usize = 1 << STRIPE_BITS;
+/// The longest array: 2^27 buckets, as in mainline.
+const MAX_BUCKETS: usize = 1 << 27;
+/// Bits of a hash.
+const HASH_BITS: u32 = u32::BITS;
+
+/// The secret key of a table's hash.
+pub(crate) struct Seed(bindings::hsiphash_key_t);
+
+impl Seed {
+    fn random() -> Self {
+        let mut key = bindings::hsiphash_key_t::default();
+        // SAFETY: The pointer leads to memory of that size, and every bit pattern is a key.
+        unsafe {
+            bindings::get_random_bytes((&raw mut key).cast(), size_of_val(&key));
+        }
+        Self(key)
+    }
+
+    /// Hashes four words.
+    #[inline]
+    pub(crate) fn hash(&self, words: [u32; 4]) -> u32 {
+        let [a, b, c, d] = words;
+        // SAFETY: The key is valid for the call.
+        unsafe { bindings::hsiphash_4u32(a, b, c, d, &raw const self.0) }
+    }
+}
+
+/// What an entry is found by.
+pub(crate) trait Key: Copy + Eq + Send + Sync + 'static {
+    /// The keyed hash of the key.
+    fn hash(&self, seed: &Seed) -> u32;
+}
+
+/// A link of a chain: a [`Target`], or odd, the address of the bucket whose chain ends here.
+type Link<K> = Atomic<*mut Node<K>>;
+
+#[repr(C)]
+struct Node<K> {
+    next: Link<K>,
+    key: K,
+}
+
+/// Where a link leads: to a node of an entry. Which one of its entry's nodes it is stands in the
+/// low bits of the link, above the one that marks the end of a chain.
+///
+/// # Invariants
+///
+/// The pointer is aligned, and `index` is below 4 and the node's place in its entry.
+struct Target<K> {
+    node: NonNull<Node<K>>,
+    index: u8,
+}
+
+impl<K> Target<K> {
+    /// The link's target; `None` at the end of a chain.
+    #[inline]
+    fn of(link: *mut Node<K>) -> Option<Self> {
+        let addr = link.addr();
+        if addr & 1 == 1 {
+            return None;
+        }
+        // INVARIANT: Links are made by `link` or are markers.
+        NonNull::new(link.map_addr(|addr| addr & !7)).map(|node| Self {
+            node,
+            index: (addr >> 1 & 3) as u8,
+        })
+    }
+
+    /// The link to a node.
+    #[inline]
+    fn link(node: &Node<K>, index: usize) -> *mut Node<K> {
+        ptr::from_ref(node)
+            .cast_mut()
+            .map_addr(|addr| addr | (index & 3) << 1)
+    }
+}
+
+/// An object of a table.
+///
+/// The nodes come first and the value right behind them: lookup and use share cache lines.
+#[repr(C)]
+pub(crate) struct Entry<K, V, const N: usize> {
+    nodes: [Node<K>; N],
+    value: V,
+    /// 1 while the entry is in the table; whoever turns it to 0 takes the entry out.
+    linked: Atomic<i32>,
+    rcu: Opaque<bindings::callback_head>,
+}
+
+impl<K: Key, V, const N: usize> Entry<K, V, N> {
+    /// An entry that is in no table yet.
+    #[inline]
+    pub(crate) fn new(keys: [K; N], value: V) -> Self {
+        const { assert!(N <= 4) };
+        Self {
+            nodes: keys.map(|key| Node {
+                next: Atomic::new(ptr::null_mut()),
+                key,
+            }),
+            value,
+            linked: Atomic::new(0),
+            rcu: Opaque::zeroed(),
+        }
+    }
+
+    /// The keys, in the order in which they were given.
+    #[inline]
+    pub(crate) fn keys(&self) -> [&K; N] {
+        self.nodes.each_ref().map(|node| &node.key)
+    }
+}
+
+impl<K, V, const N: usize> Deref for Entry<K, V, N> {
+    type Target = V;
+
+    #[inline]
+    fn deref(&self) -> &V {
+        &self.value
+    }
+}
+
+/// What a lookup found: the entry, and by which of its keys.
+pub(crate) struct Hit<'g, K, V, const N: usize> {
+    /// The entry.
+    pub(crate) entry: &'g Entry<K, V, N>,
+    /// The index of the key.
+    pub(crate) index: u8,
+}
+
+/// An array of buckets.
+///
+/// # Invariants
+///
+/// `heads.len()` is 2 to the power of `HASH_BITS - shift`, and `shift` at most
+/// `HASH_BITS - STRIPE_BITS`.
+struct Buckets<K> {
+    /// Bits of the hash behind those that choose a bucket.
+    shift: u32,
+    /// The array that the table is moving to, if it is.
+    future: Atomic<*mut Buckets<K>>,
+    heads: KVVec<Link<K>>,
+}
+
+enum Search<K> {
+    Found(Target<K>),
+    Missing,
+    /// A node moved under us and led to another bucket.
+    Strayed,
+}
+
+fn marker<K>(head: &Link<K>) -> *mut Node<K> {
+    ptr::without_provenance_mut(ptr::from_ref(head).addr() | 1)
+}
+
+impl<K: Key> Buckets<K> {
+    fn new(len: usize) -> Result<KBox<Self>> {
+        let len = len.clamp(STRIPES, MAX_BUCKETS).next_power_of_two();
+        let mut heads = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..len {
+            heads.push(Atomic::new(ptr::null_mut()), GFP_KERNEL)?;
+        }
+        for head in &heads {
+            head.store(marker(head), Relaxed);
+        }
+        // INVARIANT: `len` was rounded to a power of two, 256 at least.
+        Ok(KBox::new(
+            Self {
+                shift: HASH_BITS.wrapping_sub(len.ilog2()),
+                future: Atomic::new(ptr::null_mut()),
+                heads,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    #[inline]
+    fn head(&self, hash: u32) -> &Link<K> {
+        // SAFETY: By the type invariants the index is below the length.
+        // CAST: u32 to usize on the 64-bit machines we run on.
+        unsafe { self.heads.get_unchecked((hash >> self.shift) as usize) }
+    }
+
+    /// The first hash of a hash's bucket.
+    fn start(&self, hash: u32) -> u32 {
+        hash & u32::MAX.wrapping_shl(self.shift)
+    }
+
+    /// The first hash of the bucket after a hash's; `None` behind the last.
+    fn after(&self, hash: u32) -> Option<u32> {
+        self.start(hash).checked_add(1u32.wrapping_shl(self.shift))
+    }
+
+    /// Looks for a key in the chain of its hash.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the RCU read lock or the stripe of `hash`.
+    #[inline]
+    unsafe fn search(&self, hash: u32, key: &K) -> Search<K> {
+        let head = self.head(hash);
+        let mut link = head.load(Acquire);
+        while let Some(target) = Target::of(link) {
+            // SAFETY: A target is a node, which is not freed before a grace period has passed since
+            // it could be reached.
+            let node = unsafe { target.node.as_ref() };
+            if node.key == *key {
+                return Search::Found(target);
+            }
+            link = node.next.load(Acquire);
+        }
+        if ptr::eq(link, marker(head)) {
+            Search::Missing
+        } else {
+            Search::Strayed
+        }
+    }
+}
+
+/// The table.
+///
+/// # Invariants
+///
+/// - `current` is a `Buckets` from `KBox::into_raw` that the table owns, and so is its `future` if
+///   that is not null. Either is freed only after a grace period since it could be reached.
+/// - Every link leads to a node of an entry that the table owns, or is a marker.
+/// - A chain changes under the lock of its stripe only.
+pub(crate) struct Table<K: Key, V: Send + Sync + 'static, const N: usize> {
+    current: Atomic<*mut Buckets<K>>,
+    seed: Seed,
+    stripes: KVec<Opaque<bindings::spinlock_t>>,
+    count: Atomic<i64>,
+    resizing: Atomic<i32>,
+    _owns: PhantomData<KBox<Entry<K, V, N>>>,
+}
+
+// SAFETY: The table owns its entries, whose parts are `Send`.
+unsafe impl<K: Key, V: Send + Sync + 'static, const N: usize> Send for Table<K, V, N> {}
+// SAFETY: Shared access hands out `&V` at most; links are atomics and change under locks.
+unsafe impl<K: Key, V: Send + Sync + 'static, const N: usize> Sync for Table<K, V, N> {}
+
+/// Holds a stripe's lock; softirqs are off meanwhile.
+struct Stripe<'a>(&'a Opaque<bindings::spinlock_t>);
+
+impl Drop for Stripe<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The lock was taken when the guard was made.
+        unsafe { bindings::rlvs_spin_unlock_bh(self.0.get()) };
+    }
+}
+
+/// # Safety
+///
+/// `head` must be the `rcu` field of an `Entry` from `KBox::into_raw` that nobody uses any more.
+unsafe extern "C" fn free_entry<K, V, const N: usize>(head: *mut bindings::callback_head) {
+    let head: *mut Opaque<bindings::callback_head> = head.cast();
+    // SAFETY: By the contract of this function.
+    drop(unsafe { KBox::from_raw(kernel::container_of!(head, Entry<K, V, N>, rcu)) });
+}
+
+impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
+    /// An empty table. Process context.
+    pub(crate) fn new() -> Result<Self> {
+        let mut stripes = KVec::with_capacity(STRIPES, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..STRIPES {
+            stripes.push(Opaque::<bindings::spinlock_t>::zeroed(), GFP_KERNEL)?;
+        }
+        for stripe in &stripes {
+            // SAFETY: The memory is ours and stays where it is; name and class are static.
+            unsafe {
+                bindings::__spin_lock_init(
+                    stripe.get(),
+                    c"rlvs_table".as_char_ptr(),
+                    static_lock_class!().as_ptr(),
+                );
+            }
+        }
+        // INVARIANT: A fresh array holds only markers.
+        Ok(Self {
+            current: Atomic::new(KBox::into_raw(Buckets::new(STRIPES)?)),
+            seed: Seed::random(),
+            stripes,
+            count: Atomic::new(0),
+            resizing: Atomic::new(0),
+            _owns: PhantomData,
+        })
+    }
+
+    /// How many entries the table holds.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.count.load(Relaxed)).unwrap_or(0)
+    }
+
+    /// How many buckets the table has.
+    pub(crate) fn buckets(&self, guard: &Guard) -> usize {
+        self.current(guard).heads.len()
+    }
+
+    /// Does the table want another size, and which?
+    ///
+    /// It grows once there are more nodes than buckets, and shrinks at an eighth of that.
+    #[inline]
+    pub(crate) fn wanted_buckets(&self, guard: &Guard) -> Option<usize> {
+        let nodes = self.len().saturating_mul(N);
+        let buckets = self.buckets(guard);
+        let wanted = nodes
+            .saturating_mul(2)
+            .clamp(STRIPES, MAX_BUCKETS)
+            .next_power_of_two();
+        if nodes > buckets || nodes.saturating_mul(8) < buckets {
+            (wanted != buckets).then_some(wanted)
+        } else {
+            None
+        }
+    }
+
+    /// Are there more nodes than buckets, while nobody is seeing to it?
+    #[inline]
+    pub(crate) fn is_crowded(&self, guard: &Guard) -> bool {
+        let buckets = self.buckets(guard);
+        self.len().saturating_mul(N) > buckets
+            && buckets < MAX_BUCKETS
+            && self.resizing.load(Relaxed) == 0
+    }
+
+    #[inline]
+    fn current<'g>(&'g self, _guard: &'g Guard) -> &'g Buckets<K> {
+        // SAFETY: By the type invariants the array lives at least until the guard is gone.
+        unsafe { &*self.current.load(Acquire) }
+    }
+
+    #[inline]
+    fn future<'g>(buckets: &'g Buckets<K>, _guard: &'g Guard) -> Option<&'g Buckets<K>> {
+        // SAFETY: By the type invariants the array lives at least until the guard is gone.
+        unsafe { buckets.future.load(Acquire).as_ref() }
+    }
+
+    fn lock(&self, hash: u32) -> Stripe<'_> {
+        // SAFETY: There are 2 to the power of `STRIPE_BITS` locks, and all are initialised.
+        unsafe {
+            // CAST: u32 to usize on the 64-bit machines we run on.
+            let stripe = self
+                .stripes
+                .get_unchecked((hash >> (HASH_BITS - STRIPE_BITS)) as usize);
+            bindings::rlvs_spin_lock_bh(stripe.get());
+            Stripe(stripe)
+        }
+    }
+
+    #[inline]
+    fn hash(&self, key: &K) -> u32 {
+        key.hash(&self.seed)
+    }
+
+    /// The entry that a target is part of.
+    ///
+    /// # Safety
+    ///
+    /// The target must have been found in this table.
+    #[inline]
+    unsafe fn entry_of(target: &Target<K>) -> NonNull<Entry<K, V, N>> {
+        // SAFETY: `index` nodes before it the entry begins, `repr(C)`.
+        unsafe { target.node.sub(usize::from(target.index)) }.cast()
+    }
+
+    /// Finds an entry by any of its keys.
+    #[inline]
+    pub(crate) fn find<'g>(&'g self, key: &K, guard: &'g Guard) -> Option<Hit<'g, K, V, N>> {
+        let hash = self.hash(key);
+        let mut buckets = self.current(guard);
+        loop {
+            // SAFETY: `guard` is the RCU read lock.
+            match unsafe { buckets.search(hash, key) } {
+                Search::Found(target) => {
+                    return Some(Hit {
+                        // SAFETY: By the type invariants the target is one of ours, and under the
+                        // guard it lives.
+                        entry: unsafe { Self::entry_of(&target).as_ref() },
+                        index: target.index,
+                    });
+                }
+                Search::Missing => buckets = Self::future(buckets, guard)?,
+                Search::Strayed => buckets = self.current(guard),
+            }
+        }
+    }
+
+    /// Puts an entry into the table, last key first. `Err` gives the index of the key that the
+    /// caller said is unique and that another entry has; then nothing was changed. Any context.
+    pub(crate) fn insert<'g>(
+        &'g self,
+        entry: KBox<Entry<K, V, N>>,
+        unique: [bool; N],
+        guard: &'g Guard,
+    ) -> Result<&'g Entry<K, V, N>, usize> {
+        let entry = NonNull::from(KBox::leak(entry));
+        // SAFETY: The entry is ours; from here on it is shared and freed by RCU only.
+        let shared: &'g Entry<K, V, N> = unsafe { entry.as_ref() };
+        for index in (0..N).rev() {
+            let (Some(node), Some(&unique)) = (shared.nodes.get(index), unique.get(index)) else {
+                continue;
+            };
+            if !self.link(node, index, unique, guard) {
+                for node in shared.nodes.iter().skip(index.wrapping_add(1)) {
+                    self.unlink(node, guard);
+                }
+                // SAFETY: No link leads to the entry any more.
+                unsafe { Self::free_later(entry) };
+                return Err(index);
+            }
+        }
+        self.count.add(1, Relaxed);
+        shared.linked.store(1, Release);
+        Ok(shared)
+    }
+
+    /// Takes an entry out; it is freed after a grace period. True for the one caller who did it.
+    pub(crate) fn remove(&self, entry: &Entry<K, V, N>, guard: &Guard) -> bool {
+        if entry.linked.xchg(0, Full) == 0 {
+            return false;
+        }
+        for node in &entry.nodes {
+            self.unlink(node, guard);
+        }
+        self.count.fetch_sub(1, Relaxed);
+        // SAFETY: Entries with `linked` set are the table's, and no link leads to this one now.
+        unsafe { Self::free_later(NonNull::from(entry)) };
+        true
+    }
+
+    /// # Safety
+    ///
+    /// The entry is the table's, nobody else frees it, and no link leads to it.
+    unsafe fn free_later(entry: NonNull<Entry<K, V, N>>) {
+        // SAFETY: By the contract of this function; the callback's text stays until the module's
+        // `BarrierOnDrop`.
+        unsafe {
+            let rcu = Opaque::cast_into(&raw const (*entry.as_ptr()).rcu);
+            bindings::call_rcu(rcu, Some(free_entry::<K, V, N>));
+        }
+    }
+
+    /// Links a node at the head of its chain in the newest array; false if it should be unique and
+    /// is not.
+    fn link(&self, node: &Node<K>, index: usize, unique: bool, guard: &Guard) -> bool {
+        let hash = self.hash(&node.key);
+        let _stripe = self.lock(hash);
+        let mut buckets = self.current(guard);
+        loop {
+            // SAFETY: We hold the stripe of `hash`.
+            if unique && matches!(unsafe { buckets.search(hash, &node.key) }, Search::Found(_)) {
+                return false;
+            }
+            match Self::future(buckets, guard) {
+                Some(future) => buckets = future,
+                None => break,
+            }
+        }
+        let head = buckets.head(hash);
+        node.next.store(head.load(Relaxed), Relaxed);
+        // INVARIANT: The node is one of an entry that the table owns.
+        head.store(Target::link(node, index), Release);
+        true
+    }
+
+    /// Cuts a node out of its chain. The node keeps its own link for readers that stand on it.
+    fn unlink(&self, node: &Node<K>, guard: &Guard) {
+        let hash = self.hash(&node.key);
+        let _stripe = self.lock(hash);
+        let mut buckets = Some(self.current(guard));
+        while let Some(array) = buckets {
+            let mut link = array.head(hash);
+            while let Some(target) = Target::of(link.load(Relaxed)) {
+                if ptr::eq(target.node.as_ptr(), node) {
+                    link.store(node.next.load(Relaxed), Release);
+                    return;
+                }
+                // SAFETY: By the type invariants it is a node; the stripe keeps it linked.
+                link = unsafe { &(*target.node.as_ptr()).next };
+            }
+            buckets = Self::future(array, guard);
+        }
+    }
+
+    /// Shows `f` all entries of one step of a walk and returns the cursor of the next, `None` at
+    /// the end. Starts at 0. What is in the table from the start to the end of a walk is shown once,
+    /// even if the table is resized meanwhile. `f` runs under a spinlock: it must not sleep or use
+    /// the table.
+    pub(crate) fn scan<'g>(
+        &'g self,
+        cursor: u32,
+        guard: &'g Guard,
+        mut f: impl FnMut(&'g Entry<K, V, N>),
+    ) -> Option<u32> {
+        let current = self.current(guard);
+        if Target::of(current.head(cursor).load(Acquire)).is_none()
+            && Self::future(current, guard).is_none()
+        {
+            // Empty, and nothing has moved from here: that would have to go somewhere.
+            return current.after(cursor);
+        }
+        // The buckets of one step have their first bits in common, so they are all in this stripe and
+        // nothing moves among them meanwhile.
+        let _stripe = self.lock(cursor);
+        let current = self.current(guard);
+        let (small, large) = match Self::future(current, guard) {
+            None => (current, None),
+            Some(future) if future.shift > current.shift => (future, Some(current)),
+            Some(future) => (current, Some(future)),
+        };
+        let start = small.start(cursor);
+        let next = small.after(cursor);
+        // After the table has shrunk the first bucket begins before the cursor.
+        let mut show = |entry: &'g Entry<K, V, N>| {
+            if cursor == start
+                || entry
+                    .nodes
+                    .first()
+                    .is_some_and(|n| self.hash(&n.key) >= cursor)
+            {
+                f(entry);
+            }
+        };
+        self.show(small.head(start), &mut show);
+        if let Some(large) = large {
+            let mut bucket = start;
+            loop {
+                self.show(large.head(bucket), &mut show);
+                match large.after(bucket) {
+                    Some(after) if Some(after) != next => bucket = after,
+                    _ => break,
+                }
+            }
+        }
+        next
+    }
+
+    /// Shows `f` the entries whose first node is in a chain. The caller holds its stripe.
+    fn show<'g>(&'g self, head: &'g Link<K>, f: &mut impl FnMut(&'g Entry<K, V, N>)) {
+        let mut link = head.load(Relaxed);
+        while let Some(target) = Target::of(link) {
+            // SAFETY: By the type invariants it is a node of ours; it was in the chain after the
+            // caller's RCU read lock was taken, which keeps its entry.
+            unsafe {
+                if target.index == 0 {
+                    f(Self::entry_of(&target).as_ref());
+                }
+                link = target.node.as_ref().next.load(Relaxed);
+            }
+        }
+    }
+
+    /// Moves all entries to an array of `len` buckets. Sleeps. One at a time: a second caller gets
+    /// `EBUSY`.
+    pub(crate) fn resize(&self, len: usize) -> Result {
+        self.resizing.cmpxchg(0, 1, Full).map_err(|_| EBUSY)?;
+        let result = self.resize_alone(len);
+        self.resizing.store(0, Release);
+        result
+    }
+
+    fn resize_alone(&self, len: usize) -> Result {
+        let new_ptr = KBox::into_raw(Buckets::<K>::new(len)?);
+        let old_ptr = self.current.load(Acquire);
+        // SAFETY: Only `resize` frees arrays, and we are the only one in it.
+        let (old, new) = unsafe { (&*old_ptr, &*new_ptr) };
+        // INVARIANT: `future` comes from `KBox::into_raw` and is the table's from here on.
+        old.future.store(new_ptr, Release);
+        let mut bucket = Some(0u32);
+        while let Some(hash) = bucket {
+            let stripe = self.lock(hash);
+            // SAFETY: We hold the bucket's stripe.
+            while unsafe { self.move_last(old.head(hash), new) } {}
+            drop(stripe);
+            // SAFETY: Process context, nothing is held.
+            unsafe { bindings::rlvs_cond_resched() };
+            bucket = old.after(hash);
+        }
+        self.current.store(new_ptr, Release);
+        synchronize_rcu();
+        // SAFETY: Nobody can reach the old array any more: it was replaced a grace period ago.
+        drop(unsafe { KBox::from_raw(old_ptr) });
+        Ok(())
+    }
+
+    /// Moves the last node of a chain to the array `to`; false if the chain is empty.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the chain's stripe.
+    unsafe fn move_last(&self, head: &Link<K>, to: &Buckets<K>) -> bool {
+        let mut link = head;
+        let mut last = None;
+        while let Some(target) = Target::of(link.load(Relaxed)) {
+            // SAFETY: By the type invariants it is a node; the stripe keeps it linked.
+            let node = unsafe { &*target.node.as_ptr() };
+            last = Some((link, node));
+            link = &node.next;
+        }
+        let Some((link, node)) = last else {
+            return false;
+        };
+        let moved = link.load(Relaxed);
+        let target = to.head(self.hash(&node.key));
+        // First reachable in the new array, then cut off the old: see the top of this file.
+        node.next.store(target.load(Relaxed), Release);
+        target.store(moved, Release);
+        link.store(marker(head), Release);
+        true
+    }
+}
+
+impl<K: Key, V: Send + Sync + 'static, const N: usize> Drop for Table<K, V, N> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, and `&mut self` says that nobody else uses the table; a
+        // resize would borrow it.
+        let buckets = unsafe { KBox::from_raw(self.current.load(Relaxed)) };
+        // An entry has nodes in several chains, and none may be looked at after the entry is gone:
+        // first keep one node of each entry, then free.
+        for head in &buckets.heads {
+            let mut link = head.load(Relaxed);
+            let mut kept = marker(head);
+            while let Some(target) = Target::of(link) {
+                // SAFETY: By the type invariants it is a node of ours; nothing was freed yet.
+                let node = unsafe { target.node.as_ref() };
+                let next = node.next.load(Relaxed);
+                if target.index == 0 {
+                    node.next.store(kept, Relaxed);
+                    kept = link;
+                }
+                link = next;
+            }
+            head.store(kept, Relaxed);
+        }
+        for head in &buckets.heads {
+            let mut link = head.load(Relaxed);
+            while let Some(target) = Target::of(link) {
+                // SAFETY: By the type invariants it is a node of ours, the only one left of its
+                // entry, which came from a `KBox`.
+                unsafe {
+                    link = target.node.as_ref().next.load(Relaxed);
+                    drop(KBox::from_raw(Self::entry_of(&target).as_ptr()));
+                    bindings::rlvs_cond_resched();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Per-CPU memory.
+//!
+//! C header: [`include/linux/percpu.h`](srctree/include/linux/percpu.h)
+
+use super::{
+    bh::BhDisabled, //
+    bindings,
+};
+use core::{
+    ffi::c_void,
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::prelude::*;
+
+#[cfg(all(CONFIG_PREEMPT_RT, not(CONFIG_PREEMPT_RT_NEEDS_BH_LOCK)))]
+compile_error!(
+    "PerCpu takes softirqs that are off for the only user of a CPU: set PREEMPT_RT_NEEDS_BH_LOCK"
+);
+
+/// Calls `f` with the number of every possible CPU.
+fn for_each_possible_cpu(mut f: impl FnMut(i32)) {
+    let mut cpu = -1;
+    loop {
+        // SAFETY: Any number is a valid start.
+        let next = unsafe { bindings::rlvs_next_possible_cpu(cpu) };
+        // SAFETY: Reads a variable that is constant after boot.
+        if next >= unsafe { bindings::rlvs_nr_cpu_ids() } {
+            return;
+        }
+        let Ok(next) = i32::try_from(next) else {
+            return;
+        };
+        f(next);
+        cpu = next;
+    }
+}
+
+/// Allocates zeroed per-CPU memory for one `T` a CPU. Process context.
+fn alloc<T>() -> Result<NonNull<c_void>> {
+    // SAFETY: Size and alignment are those of a type; `GFP_KERNEL` asks for process context.
+    let ptr = unsafe {
+        bindings::pcpu_alloc_noprof(
+            size_of::<T>(),
+            align_of::<T>(),
+            false,
+            bindings::GFP_KERNEL_ACCOUNT,
+        )
+    };
+    NonNull::new(ptr).ok_or(ENOMEM)
+}
+
+/// `N` 64-bit counters on every CPU: one add is one instruction that no other CPU sees.
+///
+/// # Invariants
+///
+/// The pointer is per-CPU memory for a `[u64; N]`, owned by this object.
+pub(crate) struct Counters<const N: usize>(NonNull<c_void>);
+
+// SAFETY: Per-CPU memory belongs to no CPU or thread in particular; adds are atomic to their CPU.
+unsafe impl<const N: usize> Send for Counters<N> {}
+// SAFETY: As above; a sum reads aligned words that tear nowhere.
+unsafe impl<const N: usize> Sync for Counters<N> {}
+
+impl<const N: usize> Counters<N> {
+    /// Allocates the counters, all zero. Process context.
+    pub(crate) fn new() -> Result<Self> {
+        // INVARIANT: Freshly allocated with that layout.
+        Ok(Self(alloc::<[u64; N]>()?))
+    }
+
+    /// Adds `value` to a counter of this CPU; an index out of range counts nowhere. Any context.
+    #[inline]
+    pub(crate) fn add(&self, index: usize, value: u64) {
+        if index < N {
+            // SAFETY: By the type invariants and the check above the word is within the memory.
+            unsafe {
+                let word = self.0.as_ptr().cast::<u64>().wrapping_add(index);
+                bindings::rlvs_this_cpu_add_u64(word, value);
+            }
+        }
+    }
+
+    /// The sum over all CPUs, wrapping. Any context.
+    pub(crate) fn sum(&self, index: usize) -> u64 {
+        let mut sum = 0u64;
+        for_each_possible_cpu(|cpu| sum = sum.wrapping_add(self.on_cpu(cpu, index)));
+        sum
+    }
+
+    /// Calls `f` with each possible CPU and its counters.
+    pub(crate) fn for_each_cpu(&self, mut f: impl FnMut(i32, [u64; N])) {
+        for_each_possible_cpu(|cpu| f(cpu, core::array::from_fn(|i| self.on_cpu(cpu, i))));
+    }
+
+    fn on_cpu(&self, cpu: i32, index: usize) -> u64 {
+        if index >= N {
+            return 0;
+        }
+        // SAFETY: By the type invariants; callers pass possible CPUs only, and the index is checked.
+        unsafe {
+            let base = bindings::rlvs_per_cpu_ptr(self.0.as_ptr(), cpu).cast::<u64>();
+            base.wrapping_add(index).read_volatile()
+        }
+    }
+}
+
+impl<const N: usize> Drop for Counters<N> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the memory is ours, and nobody uses it any more.
+        unsafe { bindings::free_percpu(self.0.as_ptr()) };
+    }
+}
+
+/// One `T` on every CPU, for code that softirqs cannot interrupt.
+///
+/// # Invariants
+///
+/// The pointer is per-CPU memory for a `T`, initialised on every possible CPU, owned by this object.
+pub(crate) struct PerCpu<T> {
+    ptr: NonNull<c_void>,
+    _owns: PhantomData<T>,
+}
+
+// SAFETY: A `T` is only reached on its own CPU with softirqs off, or by the owner at drop.
+unsafe impl<T: Send> Send for PerCpu<T> {}
+// SAFETY: As above: two CPUs never share a `T`, so `T: Send` is enough.
+unsafe impl<T: Send> Sync for PerCpu<T> {}
+
+impl<T: Zeroable> PerCpu<T> {
+    /// Allocates a zeroed `T` for every CPU. Process context.
+    pub(crate) fn zeroed() -> Result<Self> {
+        // INVARIANT: The allocator zeroes the memory, which is a valid `T`.
+        Ok(Self {
+            ptr: alloc::<T>()?,
+            _owns: PhantomData,
+        })
+    }
+}
+
+impl<T> PerCpu<T> {
+    /// Calls `f` with this CPU's `T`. `f` must not come back here: it has no way to.
+    #[inline]
+    pub(crate) fn with<R>(&self, _bh: &BhDisabled, f: impl for<'a> FnOnce(&'a mut T) -> R) -> R {
+        // SAFETY: By the type invariants the pointer leads to this CPU's `T`. With softirqs off
+        // nobody else runs this on the same CPU: hooks are not entered from hard interrupts.
+        let this = unsafe { &mut *bindings::rlvs_this_cpu_ptr(self.ptr.as_ptr()).cast::<T>() };
+        f(this)
+    }
+}
+
+impl<T> Drop for PerCpu<T> {
+    fn drop(&mut self) {
+        for_each_possible_cpu(|cpu| {
+            // SAFETY: By the type invariants each possible CPU has a valid `T`, and `&mut self`
+            // says that nobody uses them.
+            unsafe {
+                bindings::rlvs_per_cpu_ptr(self.ptr.as_ptr(), cpu)
+                    .cast::<T>()
+                    .drop_in_place();
+            }
+        });
+        // SAFETY: The memory is ours, and what was in it is dropped.
+        unsafe { bindings::free_percpu(self.ptr.as_ptr()) };
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Routes, and a per-CPU cache of them.
+//!
+//! C headers: [`include/net/dst.h`](srctree/include/net/dst.h),
+//! [`include/net/route.h`](srctree/include/net/route.h)
+
+use super::{
+    bh::BhDisabled,
+    bindings,
+    netns::Net,
+    percpu::PerCpu, //
+};
+use core::{
+    net::Ipv4Addr,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::rcu::Guard,
+    types::Opaque, //
+};
+
+/// A route (`struct dst_entry`), borrowed under RCU.
+#[repr(transparent)]
+pub(crate) struct Dst(Opaque<bindings::dst_entry>);
+
+impl Dst {
+    pub(super) fn as_ptr(&self) -> *mut bindings::dst_entry {
+        self.0.get()
+    }
+
+    /// The longest packet that the route takes.
+    #[inline]
+    pub(crate) fn mtu(&self) -> u32 {
+        // SAFETY: A borrowed route is valid.
+        unsafe { bindings::rlvs_dst_mtu(self.as_ptr()) }
+    }
+
+    /// Does the route lead to this host itself?
+    #[inline]
+    pub(crate) fn is_local(&self) -> bool {
+        // SAFETY: A borrowed route is valid.
+        unsafe { bindings::rlvs_dst_is_local(self.as_ptr()) }
+    }
+
+    /// How much room the device wants before the network header.
+    pub(super) fn headroom(&self) -> u32 {
+        // SAFETY: A borrowed route is valid.
+        unsafe { bindings::rlvs_dst_headroom(self.as_ptr()) }
+    }
+}
+
+/// Routes that one CPU keeps. A power of two.
+const SLOTS: usize = 128;
+
+/// # Invariants
+///
+/// `dst` is null or a route that the slot holds a reference to.
+#[derive(Zeroable)]
+struct Slot {
+    dst: *mut bindings::dst_entry,
+    daddr: u32,
+    saddr: u32,
+}
+
+// SAFETY: A reference to a route may be dropped on any CPU.
+unsafe impl Send for Slot {}
+
+impl Slot {
+    fn release(&mut self) {
+        let dst = core::mem::replace(&mut self.dst, ptr::null_mut());
+        if !dst.is_null() {
+            // SAFETY: By the type invariants the reference is ours, and it is gone from the slot.
+            unsafe { bindings::rlvs_dst_release(dst) };
+        }
+    }
+}
+
+/// The slots of one CPU.
+#[derive(Zeroable)]
+struct Slots([Slot; SLOTS]);
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(Slot::release);
+    }
+}
+
+/// Remembers the routes of IPv4 flows, on each CPU for itself.
+///
+/// A route that the kernel has given up is noticed when it is used next, and looked up again.
+pub(crate) struct RouteCache(PerCpu<Slots>);
+
+impl RouteCache {
+    /// An empty cache. Process context.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self(PerCpu::zeroed()?))
+    }
+
+    /// The route of packets to `daddr` from `saddr` (unspecified: whichever the kernel would take);
+    /// `None` if there is none. Any context but hard interrupts.
+    #[inline]
+    pub(crate) fn find<'g>(
+        &self,
+        net: &Net,
+        daddr: Ipv4Addr,
+        saddr: Ipv4Addr,
+        bh: &BhDisabled,
+        _guard: &'g Guard,
+    ) -> Option<&'g Dst> {
+        let (daddr, saddr) = (daddr.to_bits().to_be(), saddr.to_bits().to_be());
+        let dst = self.0.with(bh, |slots| {
+            // A route is the same for neighbours more often than not: spread by the low bits.
+            let index = (daddr ^ saddr.rotate_left(7)).wrapping_mul(0x9e37_79b1) >> 16;
+            // CAST: Only the low bits matter.
+            let slot = slots.0.get_mut(index as usize & (SLOTS - 1))?;
+            if slot.daddr == daddr && slot.saddr == saddr && !slot.dst.is_null() {
+                // SAFETY: By the type invariants of `Slot` the route is valid.
+                if unsafe { bindings::rlvs_dst_valid(slot.dst) } {
+                    return NonNull::new(slot.dst);
+                }
+            }
+            slot.release();
+            // SAFETY: The namespace is valid.
+            let dst = NonNull::new(unsafe { bindings::rlvs_route4(net.as_ptr(), daddr, saddr) })?;
+            // INVARIANT: The call gave us a reference.
+            *slot = Slot {
+                dst: dst.as_ptr(),
+                daddr,
+                saddr,
+            };
+            Some(dst)
+        })?;
+        // SAFETY: The slot's reference keeps it now; should the slot drop it, the route is freed
+        // a grace period later only, which the guard holds off. `Dst` is transparent.
+        Some(unsafe { dst.cast::<Dst>().as_ref() })
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Jiffies, as 32 bits: enough for what lasts less than 2^31 of them.
+//!
+//! C header: [`include/linux/jiffies.h`](srctree/include/linux/jiffies.h)
+
+use super::bindings;
+
+/// Jiffies in a second.
+pub(crate) const HZ: u32 = bindings::CONFIG_HZ;
+
+/// The time now, in jiffies, wrapping.
+#[inline]
+pub(crate) fn now() -> u32 {
+    // SAFETY: Reads a variable.
+    // CAST: Wrapping is intended.
+    unsafe { bindings::rlvs_jiffies() as u32 }
+}
+
+/// Lets other tasks run. Process context.
+pub(crate) fn cond_resched() {
+    // SAFETY: Callers are in process context and hold nothing.
+    unsafe { bindings::rlvs_cond_resched() };
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What rlvs holds in one network namespace.
+
+use crate::{
+    config::{
+        Config,
+        Plane, //
+    },
+    conn::TimeoutTable,
+    ext::{
+        Counter,
+        ExtCounters, //
+    },
+    filter::AddressFilter,
+    kapi::{
+        netfilter::{
+            Hook,
+            HookSet, //
+        },
+        netns::{
+            Net,
+            PerNet,
+            Registration,
+            Subsys, //
+        },
+        random,
+        route::RouteCache,
+        sysctl::{
+            self,
+            Registered,
+            Values, //
+        },
+        time,
+        work::{
+            Deferred,
+            DelayedWork, //
+        }, //
+    },
+    sysctl::Settings,
+    table::{
+        self,
+        ConnTable,
+        ServiceTable, //
+    }, //
+};
+use core::{
+    net::IpAddr,
+    pin::Pin, //
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    str::CStr,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        rcu,
+        Arc,
+        Mutex,
+        SetOnce, //
+    }, //
+};
+use rlvs_core::{
+    proto::State,
+    rate, //
+};
+
+static SUBSYS: Subsys<NetState> = Subsys::new();
+
+/// The hooks of a namespace that has services; they are a floor above us.
+static HOOKS: SetOnce<&'static [Hook]> = SetOnce::new();
+
+/// Makes the state of every namespace, which will have its packets handled by `hooks`.
+pub(crate) fn register(hooks: &'static [Hook]) -> Result<Registration<NetState>> {
+    HOOKS.populate(hooks);
+    SUBSYS.register()
+}
+
+/// The state of a namespace.
+///
+/// Fields are dropped in the order in which they stand: the work and the files that look at the
+/// others go first.
+#[pin_data]
+pub(crate) struct NetState {
+    #[pin]
+    work: DelayedWork<Self>,
+    hooks: HookSet,
+    /// What an operator has set.
+    pub(crate) settings: Arc<Settings>,
+    /// Connections.
+    pub(crate) conns: ConnTable,
+    /// Services, as packets find them.
+    pub(crate) services: ServiceTable,
+    /// Which addresses are ours.
+    pub(crate) filter: AddressFilter,
+    /// How long connections last.
+    pub(crate) timeouts: TimeoutTable,
+    /// What happened beyond traffic.
+    pub(crate) counters: ExtCounters,
+    /// Routes to real servers.
+    pub(crate) to_servers: RouteCache,
+    /// Routes to clients.
+    pub(crate) to_clients: RouteCache,
+    /// Services, as operators see them.
+    #[pin]
+    pub(crate) config: Mutex<Config>,
+    /// Where the collection of expired connections goes on.
+    cursor: Atomic<u32>,
+    /// When rates were last estimated, in jiffies.
+    estimated: Atomic<u32>,
+    /// Whether the work was asked to run at once.
+    kicked: Atomic<i32>,
+    /// When a shortage was last logged, in jiffies.
+    logged: Atomic<u32>,
+}
+
+/// The collector passes over the whole table in so many runs, a second each.
+const RUNS_PER_PASS: usize = 4;
+
+impl NetState {
+    /// Packets found the table too small, or something to collect that is worth the haste.
+    pub(crate) fn kick(&self) {
+        if self.kicked.load(Relaxed) == 0 && self.kicked.xchg(1, Full) == 0 {
+            self.work.kick();
+        }
+    }
+
+    /// How many buckets the connection table has now.
+    pub(crate) fn conn_table_size(&self) -> u32 {
+        u32::try_from(self.conns.buckets(&rcu::read_lock())).unwrap_or(u32::MAX)
+    }
+
+    /// Sets timeouts, in seconds; 0 leaves one as it is.
+    pub(crate) fn set_timeouts(&self, tcp: u32, fin: u32, udp: u32) {
+        for (state, seconds) in [
+            (State::Established, tcp),
+            (State::FinWait, fin),
+            (State::Udp, udp),
+        ] {
+            if seconds > 0 {
+                self.timeouts.set(state, seconds);
+            }
+        }
+    }
+
+    /// Counts a new connection that found no local port, and logs it once a second at most.
+    pub(crate) fn exhausted(&self) {
+        self.counters.count(Counter::LaddrExhausted);
+        let (now, last) = (time::now(), self.logged.load(Relaxed));
+        if now.wrapping_sub(last) >= time::HZ && self.logged.cmpxchg(last, now, Relaxed).is_ok() {
+            pr_warn!("no local address has a free port: add local addresses (rlvsadm -P)\n");
+            self.kick();
+        }
+    }
+}
+
+impl PerNet for NetState {
+    const SUBSYS: &'static Subsys<Self> = &SUBSYS;
+
+    fn new(_net: &Net) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            work <- DelayedWork::new(),
+            hooks: HookSet::new(HOOKS.copy().unwrap_or_default()),
+            settings: Settings::new(
+                Self::of(Net::first()).map(|first| &*first.settings),
+            )?,
+            conns: ConnTable::new()?,
+            services: ServiceTable::new()?,
+            filter: AddressFilter::new(random::u32()),
+            timeouts: TimeoutTable::new(),
+            counters: ExtCounters::new()?,
+            to_servers: RouteCache::new()?,
+            to_clients: RouteCache::new()?,
+            config <- new_mutex!(Config::new()?),
+            cursor: Atomic::new(0),
+            estimated: Atomic::new(time::now()),
+            kicked: Atomic::new(0),
+            logged: Atomic::new(time::now().wrapping_sub(time::HZ)),
+        }? Error)
+    }
+
+    fn ready(self: Pin<&Self>) {
+        self.work.bind(self);
+    }
+
+    fn pre_exit(self: Pin<&Self>, net: &Net) {
+        self.hooks.unregister(net);
+        self.work.stop();
+    }
+}
+
+impl Deferred for NetState {
+    /// Once a second while there is something to do: sizes the table, collects what has expired,
+    /// estimates rates.
+    fn run(&self) {
+        self.kicked.xchg(0, Full);
+        let (wanted, buckets) = {
+            let guard = rcu::read_lock();
+            (
+                self.conns.wanted_buckets(&guard),
+                self.conns.buckets(&guard),
+            )
+        };
+        if let Some(wanted) = wanted {
+            if self.conns.resize(wanted).is_err() {
+                // Without memory the table stays as it is, slower. Nobody may ask again before the
+                // next run.
+                self.kicked.store(1, Relaxed);
+            }
+        }
+        let steps = (buckets / RUNS_PER_PASS).saturating_add(1);
+        let cursor = table::collect(
+            &self.conns,
+            &self.timeouts,
+            self.cursor.load(Relaxed),
+            steps,
+        );
+        self.cursor.store(cursor, Relaxed);
+        let mut busy = true;
+        let (now, last) = (time::now(), self.estimated.load(Relaxed));
+        // A run that comes a little early must not put an estimate off by a second.
+        if now.wrapping_sub(last) >= rate::PERIOD * time::HZ - time::HZ / 4 {
+            self.estimated.store(now, Relaxed);
+            busy = self.config.lock().tick();
+        }
+        if busy || self.hooks.is_registered() || self.conns.len() > 0 {
+            self.work.queue(time::HZ as usize);
+        }
+    }
+}
+
+impl Plane for NetState {
+    fn services(&self) -> &ServiceTable {
+        &self.services
+    }
+
+    fn learn(&self, addr: IpAddr) {
+        self.filter.add(addr);
+    }
+
+    fn services_changed(&self, net: &Net, services: usize) -> Result {
+        if services > 0 {
+            self.hooks.register(net)?;
+            self.work.queue(time::HZ as usize);
+        } else {
+            self.hooks.unregister(net);
+            // Connections outlive their services, and packets of theirs must find them again.
+            if self.conns.len() == 0 {
+                self.filter.clear();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// To register it is to make the files; [`NetState`] must be there first.
+static SYSCTLS: Subsys<Registered<Settings>> = Subsys::new();
+
+impl Values for Settings {
+    const PATH: &'static CStr = c"net/ipv4/vs";
+    const ENTRIES: &'static [sysctl::Entry<Self>] = Self::ENTRIES;
+    const SUBSYS: &'static Subsys<Registered<Self>> = &SYSCTLS;
+
+    fn of(net: &Net) -> Option<Arc<Self>> {
+        NetState::of(net).map(|state| state.settings.clone())
+    }
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Collecting connections that have expired.
+
+use super::ConnTable;
+use crate::{
+    conn::{
+        ConnEntry,
+        TimeoutTable, //
+    },
+    kapi::time, //
+};
+use kernel::sync::rcu;
+
+/// Buckets that are looked at under one RCU read lock.
+const BATCH: usize = 64;
+/// Connections that are taken out of one bucket in one go.
+const VICTIMS: usize = 16;
+
+/// Takes expired connections out of `steps` buckets from `cursor` on; returns where to go on, 0 at
+/// the end of the table. Process context.
+pub(crate) fn collect(
+    conns: &ConnTable,
+    timeouts: &TimeoutTable,
+    mut cursor: u32,
+    steps: usize,
+) -> u32 {
+    let mut left = steps;
+    while left > 0 {
+        let guard = rcu::read_lock();
+        for _ in 0..left.min(BATCH) {
+            left = left.wrapping_sub(1);
+            let now = time::now();
+            // The bucket is locked while it is shown, so what is found is taken out afterwards.
+            let mut victims: [Option<&ConnEntry>; VICTIMS] = [None; VICTIMS];
+            let mut free = victims.iter_mut();
+            let next = conns.scan(cursor, &guard, |entry| {
+                if entry.is_expired(now, timeouts) {
+                    if let Some(place) = free.next() {
+                        *place = Some(entry);
+                    }
+                }
+            });
+            for entry in victims.iter().flatten() {
+                conns.remove(entry, &guard);
+            }
+            cursor = match next {
+                Some(next) => next,
+                None => return 0,
+            };
+        }
+        drop(guard);
+        time::cond_resched();
+    }
+    cursor
+}

@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Configuration: every command by ipvsadm and by rlvsadm, what is refused, what traffic does not notice."""
+
+import errno
+import hashlib
+import itertools
+import os
+import random
+import socket
+import struct
+import threading
+
+import genl
+import kernel
+from genl import Genl, Lost, Refused
+from lib import (
+    LADDRS,
+    RLVS,
+    SERVERS,
+    TOOL,
+    VIP,
+    each,
+    each_method,
+    need_debug,
+    need_rlvs,
+)
+
+TOOLS = ["ipvsadm", TOOL] if RLVS else ["ipvsadm"]
+tools = each(*(os.path.basename(tool) for tool in TOOLS))
+
+PLAIN = """\
+-A -t 10.9.0.80:80 -s wrr
+-a -t 10.9.0.80:80 -r 10.2.0.11:8080 -m -w 3
+-a -t 10.9.0.80:80 -r 10.2.0.12:8081 -m -w 0
+-A -t 10.9.0.80:443 -s lc
+-A -u 10.9.0.80:53 -s rr
+-a -u 10.9.0.80:53 -r 10.2.0.11:53 -m -w 65535
+-A -u 10.9.0.81:53 -s wlc
+"""
+FULL = """\
+-A -t 10.9.0.80:90 -s wrr
+-P -t 10.9.0.80:90 -z 10.2.0.201
+-P -t 10.9.0.80:90 -z 10.2.0.202
+-a -t 10.9.0.80:90 -r 10.2.0.11:8080 --fullnat -w 3 -x 100 -y 50
+-A -u 10.9.0.80:90 -s rr
+-P -u 10.9.0.80:90 -z 10.2.0.203
+-a -u 10.9.0.80:90 -r 10.2.0.12:53 --fullnat -w 1
+"""
+
+
+def run(world, tool, words, stdin=None, check=True):
+    """Runs one of the commands in the director."""
+    tool = TOOL if tool == "rlvsadm" else tool
+    return world.director.run(tool, *words.split(), stdin=stdin, check=check)
+
+
+def saved(world, tool):
+    """What is configured, line by line without an order."""
+    return sorted(line.strip() for line in run(world, tool, "-S -n").stdout.splitlines())
+
+
+def cleared(world):
+    """Starts with nothing."""
+    world.adm("-C")
+
+
+@tools
+def test_round_trip(world, tool):
+    """What -S has saved, -R restores, and -S saves the same again."""
+    cleared(world)
+    run(world, tool, "-R", PLAIN)
+    assert saved(world, tool) == sorted(PLAIN.splitlines()), saved(world, tool)
+    text = run(world, tool, "-S -n").stdout
+    run(world, tool, "-C")
+    assert saved(world, tool) == [] and world.director.proc("ip_vs").count("\n") == 3
+    run(world, tool, "-R", text)
+    assert saved(world, tool) == sorted(PLAIN.splitlines())
+    cleared(world)
+
+
+def test_round_trip_fullnat(world):
+    """Local addresses, methods and thresholds survive saving and restoring."""
+    need_rlvs()
+    cleared(world)
+    world.adm("-R", stdin=FULL)
+    assert saved(world, "rlvsadm") == sorted(FULL.splitlines()), saved(world, "rlvsadm")
+    text = world.adm("-S -n")
+    world.adm("-C")
+    world.adm("-R", stdin=text)
+    assert saved(world, "rlvsadm") == sorted(FULL.splitlines())
+    cleared(world)
+
+
+@tools
+def test_edit_and_delete(world, tool):
+    """Each command does what it says, and no more."""
+    cleared(world)
+    run(world, tool, "-R", PLAIN)
+    want = PLAIN.splitlines()
+    for words, line, change in (
+            ("-E -t 10.9.0.80:443 -s rr", 3, "-A -t 10.9.0.80:443 -s rr"),
+            ("-e -t 10.9.0.80:80 -r 10.2.0.12:8081 -m -w 7", 2,
+             "-a -t 10.9.0.80:80 -r 10.2.0.12:8081 -m -w 7"),
+            ("-d -t 10.9.0.80:80 -r 10.2.0.11:8080", 1, None),
+            ("-D -u 10.9.0.81:53", 6, None),
+            ("-D -u 10.9.0.80:53", (4, 5), None)):
+        run(world, tool, words)
+        for number in line if isinstance(line, tuple) else (line,):
+            want[number] = change
+        assert saved(world, tool) == sorted(filter(None, want)), f"after {words}"
+    cleared(world)
+
+
+# Command, exit status, a part of what it says.
+ERRORS = [
+    ("-A -t 10.9.0.80:80 -s rr", 255, "Service already exists"),
+    ("-A -t 10.9.0.80:82 -s nosuch", 255, "Scheduler or persistence engine not found"),
+    ("-E -t 10.9.0.80:81 -s rr", 255, "No such service"),
+    ("-D -t 10.9.0.80:81", 255, "No such service"),
+    ("-Z -t 10.9.0.80:81", 255, "No such service"),
+    ("-L -t 10.9.0.80:81", 1, "No such service"),
+    ("-a -t 10.9.0.80:81 -r 10.2.0.11 -m", 255, "Service not defined"),
+    ("-a -t 10.9.0.80:80 -r 10.2.0.11:8080 -m", 255, "Destination already exists"),
+    ("-a -t 10.9.0.80:80 -r 224.0.0.9:80 -m", 255, ""),
+    ("-a -t 10.9.0.80:80 -r 10.2.0.99:80 -m -x 1 -y 3", 255, "Numerical result out of range"),
+    ("-a -t 10.9.0.80:80 -r 10.2.0.99:80 -m -w -1", 2, "weight"),
+    ("-e -t 10.9.0.80:80 -r 10.2.0.99:80 -m", 255, "No such destination"),
+    ("-d -t 10.9.0.80:80 -r 10.2.0.99:80", 255, "No such destination"),
+    ("-A", 2, ""),
+    ("-A -t 10.9.0.80", 2, ""),
+    ("-A -t 10.9.0.80:99999", 2, ""),
+    ("-A -t 10.9.0.80:80 -Z", 2, ""),
+    ("--set 1 2", 2, "3 timeout values|three timeouts"),
+]
+
+
+@tools
+def test_errors(world, tool):
+    """Each refusal says what is wrong, has the exit status that scripts know, and changes nothing."""
+    cleared(world)
+    run(world, tool, "-R", PLAIN)
+    before = world.director.proc("ip_vs")
+    for words, status, text in ERRORS:
+        done = run(world, tool, words, check=False)
+        told = done.stderr + done.stdout
+        assert done.returncode == status, f"{words}: status {done.returncode}, not {status}: {told}"
+        assert told.strip() and any(part in told for part in text.split("|")), f"{words}: {told!r}"
+        assert world.director.proc("ip_vs") == before, f"{words} has changed something"
+    cleared(world)
+
+
+def test_laddr_errors(world):
+    """Local addresses: what is twice, missing or nonsense is refused with a word about it."""
+    need_rlvs()
+    cleared(world)
+    world.adm("-R", stdin=FULL)
+    before = saved(world, "rlvsadm")
+    for words in ("-P -t 10.9.0.80:90 -z 10.2.0.201", "-Q -t 10.9.0.80:90 -z 10.2.0.204",
+                  "-P -t 10.9.0.80:91 -z 10.2.0.201", "-P -t 10.9.0.80:90 -z 224.0.0.1",
+                  "-P -t 10.9.0.80:90 -z 0.0.0.0", "-P -t 10.9.0.80:90 -z nonsense",
+                  "-P -t 10.9.0.80:90", "-P -t 10.9.0.80:90 -z 10.2.0.9-10.2.0.1"):
+        done = world.adm(words, check=False)
+        assert done.returncode and done.stderr.strip(), f"{words}: {done.returncode} {done.stderr}"
+        assert saved(world, "rlvsadm") == before, f"{words} has changed something"
+    cleared(world)
+
+
+def test_extended_acks(world):
+    """Every refusal over netlink carries a sentence; unknown attributes are ignored as ever."""
+    need_rlvs()
+    cleared(world)
+    good, key = genl.service(VIP, 80), genl.service(VIP, 80, full=False)
+    server = genl.dest(SERVERS[0], 80)
+    with world.director, Genl("IPVS") as ipvs, Genl("RLVS") as rlvs:
+        ipvs.call(genl.NEW_SERVICE, good + genl.attr(77, b"what is this"))
+        cases = [
+            (ipvs, genl.NEW_SERVICE, b"", errno.EINVAL),
+            (ipvs, genl.NEW_SERVICE, key, errno.EINVAL),
+            (ipvs, genl.NEW_SERVICE, good, errno.EEXIST),
+            (ipvs, genl.NEW_SERVICE, genl.service(VIP, 81, sched=b"nosuch\0"), errno.ENOENT),
+            (ipvs, genl.NEW_SERVICE, genl.nest(genl.SERVICE, genl.attr(1, struct.pack("=H", 77))),
+             errno.EAFNOSUPPORT),
+            (ipvs, genl.SET_SERVICE, genl.service(VIP, 81), errno.ESRCH),
+            (ipvs, genl.DEL_SERVICE, genl.service(VIP, 81), errno.ESRCH),
+            (ipvs, genl.GET_SERVICE, genl.service(VIP, 81), errno.ESRCH),
+            (ipvs, genl.ZERO, genl.service(VIP, 81), errno.ESRCH),
+            (ipvs, genl.NEW_DEST, key, errno.EINVAL),
+            (ipvs, genl.NEW_DEST, key + genl.dest(SERVERS[0], 80, full=False), errno.EINVAL),
+            (ipvs, genl.NEW_DEST, genl.service(VIP, 81) + server, errno.ESRCH),
+            (ipvs, genl.NEW_DEST, key + genl.dest(SERVERS[0], 80, weight=1 << 31), errno.ERANGE),
+            (ipvs, genl.NEW_DEST, key + genl.dest("224.0.0.1", 80), errno.EINVAL),
+            (ipvs, genl.SET_DEST, key + server, errno.ENOENT),
+            (ipvs, genl.DEL_DEST, key + server, errno.ENOENT),
+            (ipvs, genl.SET_CONFIG, genl.attr(genl.TIMEOUT_TCP, 1 << 31), errno.EINVAL),
+            (rlvs, genl.NEW_LADDR, key, errno.EINVAL),
+            (rlvs, genl.DEL_LADDR, key + genl.laddr(LADDRS[0]), errno.ENOENT),
+            (rlvs, genl.NEW_LADDR, genl.service(VIP, 81) + genl.laddr(LADDRS[0]), errno.ESRCH),
+        ]
+        for number, (family, command, payload, code) in enumerate(cases):
+            try:
+                family.call(command, payload)
+            except Refused as refused:
+                assert refused.errno == code, f"case {number}, command {command}: {refused}"
+                assert refused.message, f"case {number}, command {command}: no message"
+            else:
+                raise AssertionError(f"case {number}: command {command} was accepted")
+        # An unknown service has no destinations, which is no error.
+        assert ipvs.call(genl.GET_DEST, genl.service(VIP, 81), flags=genl.DUMP) == []
+    assert saved(world, "rlvsadm") == [f"-A -t {VIP}:80 -s rr"]
+    cleared(world)
+
+
+def test_random_messages(world):
+    """Netlink messages of random attributes are refused or obeyed; nothing breaks."""
+    need_rlvs()
+    cleared(world)
+    seed = random.SystemRandom().getrandbits(32)
+    print(f"# seed {seed}")
+    dice = random.Random(seed)
+
+    def noise(depth=0):
+        parts = []
+        for _ in range(dice.randrange(1, 6)):
+            kind = dice.randrange(18)
+            if depth < 2 and dice.random() < 0.5:
+                parts.append(genl.nest(kind, noise(depth + 1)))
+            else:
+                parts.append(genl.attr(kind, dice.randbytes(dice.choice((0, 1, 2, 4, 8, 16, 17)))))
+        return b"".join(parts)
+
+    with world.director, Genl("IPVS") as ipvs, Genl("RLVS") as rlvs:
+        for _ in range(300 if kernel.DEBUG else 2000):
+            payload = dice.choice((noise(), genl.service(VIP, 80)[:dice.randrange(4, 80)],
+                                   genl.service(VIP, 80) + noise()))
+            family = dice.choice((ipvs, ipvs, rlvs))
+            try:
+                family.call(dice.randrange(0, 20), payload, flags=dice.choice((genl.ACK, genl.DUMP)))
+            except Refused:
+                pass
+    cleared(world)
+    assert saved(world, "rlvsadm") == []
+
+
+@each_method
+def test_edit_under_traffic(world, method):
+    """A transfer does not notice that weights, schedulers and other servers change all the time."""
+    with world.listen(SERVERS[0], 8085) as listener:
+        port = world.service(method, [(SERVERS[0], 8085, 5)], sched="wrr")
+        data = hashlib.shake_128(b"edit").digest(1 << 20) * (4 if kernel.DEBUG else 30)
+        ours = world.connect(port)
+        theirs, _ = listener.accept()
+        for sock in (ours, theirs):
+            sock.settimeout(60 * kernel.SLOW)
+        seen = hashlib.sha256()
+
+        def receive():
+            while more := theirs.recv(1 << 18):
+                seen.update(more)
+
+        def send():
+            ours.sendall(data)
+            ours.shutdown(socket.SHUT_WR)
+
+        threads = [threading.Thread(target=receive), threading.Thread(target=send)]
+        for thread in threads:
+            thread.start()
+        how = "-m" if method == "nat" else "--fullnat"
+        edits = itertools.cycle([
+            f"-e -t {VIP}:{port} -r {SERVERS[0]}:8085 {how} -w 0",
+            f"-E -t {VIP}:{port} -s lc",
+            f"-a -t {VIP}:{port} -r {SERVERS[1]}:8085 {how}",
+            f"-d -t {VIP}:{port} -r {SERVERS[1]}:8085",
+            f"-e -t {VIP}:{port} -r {SERVERS[0]}:8085 {how} -w 9",
+            f"-E -t {VIP}:{port} -s wrr",
+        ] + ([f"-P -t {VIP}:{port} -z {LADDRS[3]}", f"-Q -t {VIP}:{port} -z {LADDRS[3]}"]
+             if method == "fullnat" else []))
+        done = 0
+        while threads[0].is_alive():
+            world.adm(next(edits))
+            done += 1
+        for thread in threads:
+            thread.join()
+        ours.close()
+        theirs.close()
+        assert done >= 5, f"only {done} edits"
+        assert seen.hexdigest() == hashlib.sha256(data).hexdigest()
+        world.adm(f"-D -t {VIP}:{port}")
+
+
+class Failing:
+    """Lets the N-th memory allocation of this thread fail; says whether there were as many."""
+
+    def __init__(self, number):
+        self.number, self.unused = number, None
+        # Opened before: to open a file takes memory, too.
+        self.file = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
+
+    def before(self):
+        """Arms it."""
+        os.pwrite(self.file, str(self.number).encode(), 0)
+
+    def after(self):
+        """Disarms it."""
+        self.unused = int(os.pread(self.file, 16, 0)) > 0
+        os.pwrite(self.file, b"0", 0)
+        os.close(self.file)
+
+
+@each("add-service", "edit-service", "delete-service", "add-destination", "edit-destination",
+      "delete-destination", "add-laddr", "delete-laddr", "set", "zero", "flush")
+def test_failing_allocations(world, what):
+    """Whichever allocation fails, a command that reports it has changed nothing, and nothing is leaked."""
+    need_debug()
+    need_rlvs()
+    # All allocations count, those that may sleep included, and none tells its stack.
+    for name, value in (("ignore-gfp-wait", "N"), ("verbose", "0"), ("cache-filter", "N")):
+        with open(f"/sys/kernel/debug/failslab/{name}", "w", encoding="ascii") as file:
+            file.write(value)
+    key = genl.service("10.9.0.80", 90, full=False)
+    command, payload, family = {
+        "add-service": (genl.NEW_SERVICE, genl.service(VIP, 95), "IPVS"),
+        "edit-service": (genl.SET_SERVICE, genl.service(VIP, 90, sched=b"wlc\0"), "IPVS"),
+        "delete-service": (genl.DEL_SERVICE, key, "IPVS"),
+        "add-destination": (genl.NEW_DEST, key + genl.dest(SERVERS[2], 80, 2, 5), "IPVS"),
+        "edit-destination": (genl.SET_DEST, key + genl.dest(SERVERS[0], 8080, 9, 5), "IPVS"),
+        "delete-destination": (genl.DEL_DEST, key + genl.dest(SERVERS[0], 8080, full=False), "IPVS"),
+        "add-laddr": (genl.NEW_LADDR, key + genl.laddr(LADDRS[3]), "RLVS"),
+        "delete-laddr": (genl.DEL_LADDR, key + genl.laddr(LADDRS[0]), "RLVS"),
+        "set": (genl.SET_CONFIG, genl.attr(genl.TIMEOUT_TCP, 900), "IPVS"),
+        "zero": (genl.ZERO, key, "IPVS"),
+        "flush": (genl.FLUSH, b"", "IPVS"),
+    }[what]
+    def configured():
+        """What is configured: told by /proc, which takes no process, but of local addresses."""
+        if "laddr" in what:
+            return saved(world, "rlvsadm")
+        return [line.split()[:4] for line in world.director.proc("ip_vs").splitlines()]
+
+    cleared(world)
+    world.adm("-R", stdin=FULL)
+    before = configured()
+    failures = 0
+    with world.director, Genl(family) as sock:
+        for number in range(1, 500):
+            failing = Failing(number)
+            try:
+                sock.call(command, payload, before=failing.before, after=failing.after)
+            except Lost:
+                cleared(world)
+                world.adm("-R", stdin=FULL)
+            except Refused as refused:
+                failures += 1
+                assert refused.errno in (errno.ENOMEM, errno.ENOBUFS), f"failure {number}: {refused}"
+                assert configured() == before, f"failure {number} has changed something"
+            else:
+                if failing.unused:
+                    break
+                # It got by without that memory; it must have done its work all the same.
+                if what not in ("set", "zero", "edit-service"):
+                    assert configured() != before, f"failure {number} went unnoticed"
+                cleared(world)
+                world.adm("-R", stdin=FULL)
+        else:
+            raise AssertionError("there is no end of allocations")
+    print(f"# {what}: {failures} failures injected")
+    cleared(world)
+
+
+def test_unknown_commands_of_the_tool(world):
+    """A line that -R cannot obey is named by its number, and the exit status tells."""
+    need_rlvs()
+    cleared(world)
+    done = world.adm("-R", stdin=f"-A -t {VIP}:80 -s rr\n\n# fine\n-A -t {VIP}:80 -s rr\n", check=False)
+    assert done.returncode and "4" in done.stderr and "exists" in done.stderr, done.stderr
+    cleared(world)
+
+
+def test_unprivileged(world):
+    """Without CAP_NET_ADMIN nothing can be read or changed, whatever the user is called."""
+    done = world.director.run("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin",
+                              *TOOLS[-1:], "-A", "-t", f"{VIP}:80", "-s", "rr", check=False)
+    assert done.returncode and "denied" in (done.stderr + done.stdout).lower(), done.stderr
+    assert saved(world, TOOLS[-1]) == []

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the kernel under test says of itself: splats in its log, taint, leaks, loaded modules."""
+
+import errno
+import os
+import re
+import subprocess
+import time
+
+KMEMLEAK = "/sys/kernel/debug/kmemleak"
+# Only the debug kernel has it; there all takes many times as long.
+DEBUG = os.path.exists(KMEMLEAK)
+SLOW = 8 if DEBUG else 1
+
+SPLAT = re.compile(
+    r"BUG:|kernel BUG at|WARNING:|KASAN|KFENCE|UBSAN|Oops|general protection|unable to handle"
+    r"|possible (circular|recursive|irq lock|deadlock)|inconsistent lock state|INFO: trying to register"
+    r"|INFO: possible|suspicious RCU|sleeping function called|scheduling while atomic|bad unlock balance"
+    r"|ODEBUG|refcount_t|ref_tracker|unregister_netdevice: waiting|(list_add|list_del) corruption"
+    r"|Objects remaining|Slab cache still has objects|blocked for more than|soft lockup|Call Trace"
+    r"|panicked at|Kernel panic|leaked|kmem_cache_destroy")
+STALL = re.compile(r"rcu.*(detected|self-detected).*stall|rcu.*kthread starved")
+OURS = re.compile(r"\brlvs|\[ip_vs")
+# Out of tree, unsigned, a kernel made of test parts: what loading the module means by itself.
+HARMLESS_TAINT = 1 << 0 | 1 << 12 | 1 << 13 | 1 << 18
+
+
+class Log:
+    """The kernel log from the moment of creation on."""
+
+    def __init__(self):
+        self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.lseek(self.fd, 0, os.SEEK_END)
+        self.taint = taint()
+
+    def new(self):
+        """The lines since the last call."""
+        lines = []
+        while True:
+            try:
+                record = os.read(self.fd, 8192).decode(errors="replace")
+            except OSError as error:
+                # EPIPE: the ring overtook us, and reading goes on behind the gap.
+                if error.errno == errno.EPIPE:
+                    lines.append("(lines of the kernel log were lost)")
+                    continue
+                return lines
+            head, _, text = record.partition(";")
+            lines.append(text.split("\n")[0])
+
+    def splats(self, lines):
+        """(what is wrong, remarks) of the lines and of a taint flag that appeared."""
+        wrong, remarks = [], []
+        # A stall tells many lines, the first of which decides: an emulated machine is slow enough to
+        # stall by itself; it is ours if we stand in it.
+        excused = 0
+        for at, line in enumerate(lines):
+            if STALL.search(line):
+                ours = any(OURS.search(later) for later in lines[at:at + 80])
+                (wrong if ours else remarks).append(line)
+                excused = 0 if ours else at + 80
+            elif SPLAT.search(line) and not (at < excused and "Call Trace" in line):
+                wrong.append(line)
+        now = taint()
+        if now & ~self.taint & ~HARMLESS_TAINT:
+            wrong.append(f"taint flags went from {self.taint:#x} to {now:#x}")
+        self.taint = now
+        return wrong, remarks
+
+
+def taint():
+    """The taint mask."""
+    with open("/proc/sys/kernel/tainted", encoding="ascii") as file:
+        return int(file.read())
+
+
+def leaks(pattern="rlvs"):
+    """Blocks that nothing points to and whose allocation names `pattern`, as kmemleak tells them."""
+    # An address may hide in a register or a stack during one scan, hardly during two.
+    for _ in range(2):
+        with open(KMEMLEAK, "w", encoding="ascii") as file:
+            file.write("scan\n")
+    with open(KMEMLEAK, encoding="utf-8", errors="replace") as file:
+        reports = file.read().split("unreferenced object")[1:]
+    return ["unreferenced object" + report for report in reports if pattern in report]
+
+
+def loaded(module):
+    """Whether a module is loaded."""
+    return os.path.isdir(f"/sys/module/{module}")
+
+
+def load(module, again=False):
+    """Loads a module; raises with the command's words if that fails.
+
+    `again` does it in a fraction of the time for one that was loaded before, whose needs are still there.
+    """
+    command = ["modprobe", module]
+    if again:
+        found = subprocess.run(["modinfo", "-n", module], capture_output=True, text=True, check=True)
+        command = ["insmod", found.stdout.strip()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+def unload(module, seconds=10):
+    """Unloads a module; a namespace on its way out may hold it for a moment."""
+    end = time.monotonic() + seconds * SLOW
+    while loaded(module):
+        # Schedulers of ip_vs are modules that hold it.
+        holders = os.listdir(f"/sys/module/{module}/holders")
+        done = subprocess.run(["rmmod", *holders, module], capture_output=True, text=True, check=False)
+        if done.returncode and time.monotonic() > end:
+            raise RuntimeError(f"rmmod {module}: {done.stderr.strip()}")
+        if done.returncode:
+            time.sleep(0.1)
+
+
+def slab(name):
+    """Active objects of a slab cache; None if there is no such cache, or no kernel that counts."""
+    if not os.path.exists("/proc/slabinfo"):
+        return None
+    with open("/proc/slabinfo", encoding="ascii") as file:
+        for line in file:
+            words = line.split()
+            if words[0] == name:
+                return int(words[1])
+    return None

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Loading, unloading, namespaces that come and go, a table that grows: at any moment, under traffic."""
+
+import contextlib
+import os
+import signal
+import time
+
+import kernel
+import packet
+import wire
+from lib import (
+    GHOST_CLIENTS,
+    GHOST_SERVERS,
+    LADDRS,
+    MODULE,
+    RLVS,
+    TOOL,
+    VIP,
+    CommandFailed,
+    Flow,
+    Namespace,
+    Tap,
+    each_method,
+    need_debug,
+    need_rlvs,
+    run,
+    wait_for,
+)
+from packet import ACK, SYN, TCP, UDP
+
+SERVER = GHOST_SERVERS[0]
+CYCLES = 50
+
+
+def need(method):
+    """Skips FullNAT where there is none."""
+    if method == "fullnat":
+        need_rlvs()
+
+
+def pour(tap, frames, seconds=600):
+    """Sends frames round and round from a process of its own, until it is killed or the wire is gone."""
+    child = os.fork()
+    if child:
+        return child
+    # An inherited namespace would live on in here.
+    keep = tap.sock.fileno()
+    os.closerange(3, keep)
+    os.closerange(keep + 1, 1024)
+    os.nice(5)
+    tap.sock.setblocking(True)
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            for number, frame in enumerate(frames):
+                # An emulated processor must get around to what is tested, too.
+                if number % 32 == 0:
+                    time.sleep(0.003)
+                tap.sock.send(frame)
+    except OSError:
+        pass
+    os._exit(0)
+
+
+def request(port, proto, number):
+    """A packet from a client: of a new connection or of one that may be."""
+    addr, sport = GHOST_CLIENTS[number % 4], 10000 + number
+    if proto == UDP:
+        return packet.ip(addr, VIP, UDP, packet.udp(addr, VIP, sport, port, b"request"))
+    flags = SYN if number % 2 else ACK
+    return packet.ip(addr, VIP, TCP, packet.tcp(addr, VIP, sport, port, flags, 1000, 1,
+                                                options=packet.NOP * 4))
+
+
+def answers():
+    """Packets from a server: of connections that may be."""
+    for number in range(100):
+        for peer in (LADDRS[0], LADDRS[1], GHOST_CLIENTS[0]):
+            lport = 1024 + number if peer in LADDRS else 10000 + number
+            yield packet.ip(SERVER, peer, UDP, packet.udp(SERVER, peer, 8080, lport, b"answer"))
+            yield packet.ip(SERVER, peer, TCP, packet.tcp(SERVER, peer, 8080, lport, SYN | ACK, 1, 1001))
+
+
+@contextlib.contextmanager
+def traffic(world, port):
+    """Packets of old and of new connections, both ways and without end."""
+    client, server = world.taps()
+    requests = [request(port, proto, number) for number in range(200) for proto in (TCP, UDP)]
+    with client, server:
+        children = [pour(tap, [tap.head + data for data in packets])
+                    for tap, packets in ((client, requests), (server, answers()))]
+        try:
+            yield
+        finally:
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+
+
+def configuration(method, port):
+    """Lines for a TCP and a UDP service on one port."""
+    lines = []
+    for kind in ("-t", "-u"):
+        lines.append(f"-A {kind} {VIP}:{port} -s rr")
+        if method == "fullnat":
+            lines += [f"-P {kind} {VIP}:{port} -z {laddr}" for laddr in LADDRS[:2]]
+        lines.append(f"-a {kind} {VIP}:{port} -r {SERVER}:8080 {'-m' if method == 'nat' else '--fullnat'}")
+    return "\n".join(lines) + "\n"
+
+
+def left_behind(world):
+    """What of the balancer is still there; empty if nothing is."""
+    found = [name for name in os.listdir("/proc/thread-self/net") if name.startswith(("ip_vs", "rlvs"))]
+    with world.director:
+        found += [name for name in os.listdir("/proc/thread-self/net") if name.startswith(("ip_vs", "rlvs"))]
+        found += ["sysctl"] if os.path.exists("/proc/sys/net/ipv4/vs") else []
+    found += [name for name in ("rlvs_conn", "ip_vs_conn") if kernel.slab(name)]
+    return found + ([MODULE] if kernel.loaded(MODULE) else [])
+
+
+@each_method
+def test_loads_and_unloads(world, method):
+    """50 times in and out again while packets for it arrive all the time; nothing is left of it."""
+    need(method)
+    port = world.port()
+    # Both variants make 50.
+    cycles = CYCLES // 2
+    with traffic(world, port):
+        for _ in range(cycles):
+            kernel.unload(MODULE)
+            assert not left_behind(world), f"left behind: {left_behind(world)}"
+            kernel.load(MODULE, again=True)
+            world.adm("-R", stdin=configuration(method, port))
+            wait_for(lambda: len(world.conns(port)) > 20, about="connections")
+    world.adm("-C")
+
+
+@each_method
+def test_flush_under_traffic(world, method):
+    """Configuration that comes and goes under traffic; at the end a connection works as ever."""
+    need(method)
+    port = world.port()
+    with traffic(world, port):
+        for _ in range(10):
+            world.adm("-R", stdin=configuration(method, port))
+            world.adm("-C")
+    world.adm("-R", stdin=configuration(method, port))
+    with Flow(world, port) as flow:
+        wire.open_tcp(flow)
+    world.adm("-C")
+
+
+def doomed(world, number):
+    """A namespace with a service of its own and a wire to the client's; gives it and its near end."""
+    name = f"doomed{number}"
+    space = Namespace(name)
+    space.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
+    space.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+    space.ip(f"link add in type veth peer name near{number} netns {world.client.name}",
+             "link add out type dummy", "link set lo up", "link set in address 02:00:00:00:03:01 up",
+             "link set out up", "addr add 10.1.0.1/24 dev in", "addr add 10.2.0.1/24 dev out",
+             f"addr add {VIP}/32 dev lo", *(f"addr add {laddr}/24 dev out" for laddr in LADDRS[:2]),
+             f"neigh add {SERVER} lladdr 02:00:00:00:02:02 dev out nud permanent")
+    world.client.ip(f"link set near{number} up")
+    space.sysctl("net.ipv4.ip_forward", 1)
+    return space
+
+
+def test_namespaces(world):
+    """50 namespaces with services and live connections are destroyed while packets arrive in them."""
+    method = "fullnat" if RLVS else "nat"
+    frames = [bytes.fromhex("020000000301" "020000000102" "0800") + request(80, proto, number)
+              for number in range(20) for proto in (TCP, UDP)]
+    children = []
+    for number in range(CYCLES):
+        space = doomed(world, number)
+        space.run(TOOL, "-R", stdin=configuration(method, 80))
+        with Tap(world.client, f"near{number}") as tap:
+            children.append(pour(tap, frames, 60 * kernel.SLOW))
+        wait_for(lambda space=space: space.proc("ip_vs_conn").count("\n") > 10, about="connections")
+        space.close()
+    start = time.monotonic()
+    for child in children:
+        os.waitpid(child, 0)
+    assert time.monotonic() - start < 30 * kernel.SLOW, "wires into dead namespaces are still there"
+    left = world.client.run("ip", "-br", "link").stdout
+    assert "near" not in left, left
+    assert slab_of_module() in (0, None), f"{slab_of_module()} connections are left"
+
+
+def slab_of_module():
+    """Connections that the allocator holds."""
+    return kernel.slab("rlvs_conn" if RLVS else "ip_vs_conn")
+
+
+@each_method
+def test_table_growth(world, method):
+    """Ten thousand connections and more, opened while the table grows: each is found again."""
+    port = world.service(method, [(SERVER, 53)], proto="udp")
+    count = 3000 if kernel.DEBUG else 12000
+    with Flow(world, port, "udp") as flow:
+        def send_all():
+            """A datagram of each connection; {client: the tuple that the server sees}."""
+            seen = {}
+            for number in range(count):
+                addr, sport = GHOST_CLIENTS[number % 16], 1024 + number // 16
+                data = number.to_bytes(4, "big")
+                flow.at_client.send(packet.ip(addr, VIP, UDP, packet.udp(addr, VIP, sport, port, data)))
+                if number % 256 == 255:
+                    collect(seen)
+            wait_for(lambda: collect(seen) or len(seen) >= count, 5, about="all datagrams")
+            return seen
+
+        def collect(seen):
+            for one in flow.at_server.heard():
+                seen[int.from_bytes(one.payload, "big")] = one.flow
+
+        flow.clear()
+        first = send_all()
+        assert len(first) == count and len(set(first.values())) == count
+        assert len(world.conns(port)) == count
+        second = send_all()
+        assert second == first, "connections were opened twice"
+        assert len(world.conns(port)) == count
+        # And back: each is known by its reply tuple, too.
+        wrong = 0
+        for number, (peer, server) in first.items():
+            if number % 8:
+                continue
+            flow.at_server.send(packet.ip(server[0], peer[0], UDP, packet.udp(
+                server[0], peer[0], server[1], peer[1], number.to_bytes(4, "big"))))
+            got = flow.at_client.wait(lambda one: one.src == VIP)
+            wrong += got.dst != GHOST_CLIENTS[number % 16] or got.dport != 1024 + number // 16
+        assert not wrong, f"{wrong} answers went to the wrong client"
+    world.adm(f"-D -u {VIP}:{port}")
+
+
+@each_method
+def test_links_go_away(world, method):
+    """The way to the servers goes down and comes back under traffic; connections go on."""
+    need(method)
+    port = world.port()
+    world.adm("-R", stdin=configuration(method, port))
+    with traffic(world, port):
+        for _ in range(5):
+            world.director.ip("link set ds down")
+            time.sleep(0.05)
+            world.director.ip("link set ds up",
+                              *(f"neigh replace {addr} lladdr 02:00:00:00:02:02 dev ds nud permanent"
+                                for addr in GHOST_SERVERS[:2]))
+    with Flow(world, port) as flow:
+        wire.open_tcp(flow)
+    world.adm("-C")
+
+
+def test_unload_with_connections(world):
+    """Unloading needs nobody's leave: neither services nor connections hold the module."""
+    need_rlvs()
+    port = world.port()
+    world.adm("-R", stdin=configuration("fullnat", port))
+    with Flow(world, port) as flow:
+        wire.open_tcp(flow)
+        done = run("rmmod", MODULE, check=False)
+        assert done.returncode == 0, done.stderr
+        assert not left_behind(world), left_behind(world)
+        # Without it the director's own stack answers.
+        flow.clear()
+        flow.at_client.send(wire.tcp_request(flow, ACK, 1001, 5007))
+        assert flow.at_client.wait().flags & packet.RST
+    try:
+        world.adm("-Ln")
+    except CommandFailed:
+        pass
+    kernel.load(MODULE)
+
+
+def test_leaks(world):
+    """All that has happened here has left no memory that nothing points to."""
+    need_debug()
+    world.adm("-C")
+    kernel.unload(MODULE)
+    found = kernel.leaks(MODULE)
+    assert not found, f"{len(found)} leaks: {found[0]}"
+    kernel.load(MODULE)

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Schedulers: to which server each new connection goes, exactly."""
+
+import select
+
+import kernel
+import wire
+from lib import GHOST_SERVERS, SERVERS, VIP, Flow, each, each_method, wait_for
+
+
+class Servers:
+    """Three real servers behind one service, and connections that stay open."""
+
+    def __init__(self, world, sched, weights, method="nat"):
+        self.world = world
+        self.listeners = [world.listen(addr, 8080) for addr in SERVERS]
+        self.port = world.service(method, [(addr, 8080, weight)
+                                           for addr, weight in zip(SERVERS, weights)], sched=sched)
+        self.held = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for listener in self.listeners:
+            listener.close()
+        for _, ours, theirs in self.held:
+            ours.close()
+            theirs.close()
+
+    def open(self, count):
+        """Opens connections; returns the index of the server that each has got."""
+        order = []
+        for _ in range(count):
+            ours = self.world.connect(self.port)
+            ready, _, _ = select.select(self.listeners, [], [], 5 * kernel.SLOW)
+            listener, = ready
+            theirs, _ = listener.accept()
+            index = self.listeners.index(listener)
+            self.held.append((index, ours, theirs))
+            order.append(index)
+        return order
+
+    def close(self, index):
+        """Closes the connections of one server and waits until they are counted as closed."""
+        for held in [held for held in self.held if held[0] == index]:
+            held[1].close()
+            held[2].close()
+            self.held.remove(held)
+        wait_for(lambda: self.world.dests(self.port)[index].active == 0)
+
+    def weight(self, index, weight):
+        """Sets a server's weight."""
+        how = self.world.dests(self.port)[index].forward
+        assert how == "Masq"
+        self.world.adm(f"-e -t {VIP}:{self.port} -r {SERVERS[index]}:8080 -m -w {weight}")
+
+
+def counts(order):
+    """How many of the connections each server has got."""
+    return [order.count(index) for index in range(3)]
+
+
+@each_method
+def test_rr(world, method):
+    """Round robin takes one after the other, whatever the weights."""
+    with Servers(world, "rr", [1, 5, 100], method) as servers:
+        order = servers.open(9)
+        assert all(len(set(order[n:n + 3])) == 3 for n in range(7)), order
+
+
+@each_method
+def test_wrr(world, method):
+    """Weighted round robin gives 3:2:1 in each six connections, the heavy server not all at once."""
+    with Servers(world, "wrr", [3, 2, 1], method) as servers:
+        order = servers.open(12)
+        assert counts(order[:6]) == [3, 2, 1] and counts(order[6:]) == [3, 2, 1], order
+
+
+def test_wrr_common_divisor(world):
+    """Weights count by their ratio."""
+    with Servers(world, "wrr", [200, 0, 100]) as servers:
+        order = servers.open(9)
+        assert counts(order) == [6, 0, 3], order
+
+
+@each_method
+def test_lc(world, method):
+    """Least connection fills up evenly, and fills up first what has become empty."""
+    with Servers(world, "lc", [1, 7, 1], method) as servers:
+        assert counts(servers.open(9)) == [3, 3, 3]
+        servers.close(1)
+        assert counts(servers.open(3)) == [0, 3, 0], "the empty server comes first"
+        assert counts(servers.open(3)) == [1, 1, 1]
+
+
+@each_method
+def test_wlc(world, method):
+    """Weighted least connection holds the ratio of the open connections."""
+    with Servers(world, "wlc", [4, 1, 1], method) as servers:
+        assert counts(servers.open(12)) == [8, 2, 2]
+        servers.close(0)
+        assert counts(servers.open(6)) == [6, 0, 0], "the empty server comes first"
+
+
+@each("rr", "wrr", "lc", "wlc")
+def test_weight_zero(world, sched):
+    """A server of weight 0 gets no new connection, keeps its old ones, and comes back."""
+    with Servers(world, sched, [1, 1, 1]) as servers:
+        assert counts(servers.open(3)) == [1, 1, 1]
+        servers.weight(1, 0)
+        assert servers.open(6).count(1) == 0
+        _, ours, theirs = next(held for held in servers.held if held[0] == 1)
+        ours.sendall(b"still there?")
+        assert theirs.recv(100) == b"still there?"
+        servers.weight(1, 1)
+        assert 1 in servers.open(6)
+
+
+@each("rr", "wrr", "lc", "wlc")
+def test_no_server(world, sched):
+    """Without a server to take it, a connection is refused at once."""
+    with Servers(world, sched, [0, 0, 0]) as servers:
+        try:
+            world.connect(servers.port)
+        except ConnectionRefusedError:
+            pass
+        else:
+            raise AssertionError("somebody answered")
+        assert not world.conns(servers.port)
+
+
+def test_service_without_destinations(world):
+    """A service that has no destination yet refuses, too."""
+    port = world.service("nat", [])
+    try:
+        world.connect(port)
+    except ConnectionRefusedError:
+        return
+    raise AssertionError("somebody answered")
+
+
+@each("rr", "wrr", "lc", "wlc")
+def test_udp(world, sched):
+    """Each UDP flow is scheduled once and then stays."""
+    port = world.service("nat", [(addr, 53) for addr in GHOST_SERVERS[:3]], proto="udp", sched=sched)
+    got = []
+    for _ in range(6):
+        with Flow(world, port, "udp") as flow:
+            first = flow.request(wire.udp_request(flow, b"1")).dst
+            for data in (b"2", b"3"):
+                assert flow.request(wire.udp_request(flow, data)).dst == first
+            got.append(first)
+    assert sorted(got) == sorted(GHOST_SERVERS[:3] * 2), got
+
+
+def test_change_of_scheduler(world):
+    """A service can change its scheduler; the next connection follows the new one."""
+    with Servers(world, "rr", [3, 2, 1]) as servers:
+        assert counts(servers.open(3)) == [1, 1, 1]
+        world.adm(f"-E -t {VIP}:{servers.port} -s wrr")
+        assert counts(servers.open(6)) == [3, 2, 1]
+
+
+def test_threshold(world):
+    """A server above its upper threshold is passed over until it is below the lower one."""
+    with Servers(world, "rr", [1, 1, 1]) as servers:
+        world.adm(f"-e -t {VIP}:{servers.port} -r {SERVERS[0]}:8080 -m -w 1 -x 2 -y 1")
+        order = servers.open(9)
+        assert counts(order)[0] == 2, order
