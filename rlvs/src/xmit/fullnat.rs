@@ -76,7 +76,8 @@ pub(super) fn strip(way: &Way<'_>, bytes: &mut [u8], headers: &Headers, checksum
     }
 }
 
-/// Puts the option into a packet that [`toa`] found fit for it. Without memory it goes without.
+/// Puts the option into a packet that [`toa`] found fit for it. Without memory it goes without; `None`
+/// leaves a packet that nobody must see.
 pub(super) fn insert(
     way: &Way<'_>,
     packet: &mut Packet<'_>,
@@ -84,19 +85,19 @@ pub(super) fn insert(
     option: &[u8; toa::V4_LEN],
     checksum: L4Checksum,
     dst: &Dst,
-) {
+) -> Option<()> {
     let by = toa::V4_LEN as u8;
     let Some(bytes) = packet.grow_headers(headers.len(), by, dst) else {
         way.counters.count(Counter::ToaNoMemory);
-        return;
+        return Some(());
     };
-    // It fits: `toa` has looked at all that this could complain about.
-    let _ = toa::insert(bytes, headers.ip.header_len, option, checksum);
+    toa::insert(bytes, headers.ip.header_len, option, checksum).ok()?;
     if packet.gso_size().is_some() {
         let payload = u32::try_from(headers.payload()).unwrap_or(u32::MAX);
         packet.shrink_gso(by, payload);
     }
     way.counters.count(Counter::ToaInserted);
+    Some(())
 }
 
 /// A packet of the server: with data, the client's address need not travel any more; as the answer to

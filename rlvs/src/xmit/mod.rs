@@ -116,10 +116,14 @@ pub(crate) fn to_server(
     if rewrite_and_age(bytes, headers, &new, checksum).is_none() {
         return way.drop(packet, Counter::Malformed);
     }
-    if let Some(option) = toa {
-        fullnat::insert(way, &mut packet, headers, &option, checksum, dst);
+    let inserted = match toa {
+        Some(option) => fullnat::insert(way, &mut packet, headers, &option, checksum, dst),
+        None => Some(()),
+    };
+    match inserted {
+        Some(()) => send(way, packet, dst),
+        None => way.drop(packet, Counter::Malformed),
     }
-    send(way, packet, dst)
 }
 
 /// Gives a client's packet to the real server on this host itself: it goes on to the host's sockets.
