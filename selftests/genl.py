@@ -11,9 +11,10 @@ import struct
 
 NEW_SERVICE, SET_SERVICE, DEL_SERVICE, GET_SERVICE = 1, 2, 3, 4
 NEW_DEST, SET_DEST, DEL_DEST, GET_DEST = 5, 6, 7, 8
+NEW_DAEMON, DEL_DAEMON, GET_DAEMON = 9, 10, 11
 SET_CONFIG, GET_CONFIG, GET_INFO, ZERO, FLUSH = 12, 13, 15, 16, 17
 NEW_LADDR, DEL_LADDR, GET_LADDR = 1, 2, 3
-SERVICE, DEST, TIMEOUT_TCP, TIMEOUT_FIN, TIMEOUT_UDP = 1, 2, 4, 5, 6
+SERVICE, DEST, DAEMON, TIMEOUT_TCP, TIMEOUT_FIN, TIMEOUT_UDP = 1, 2, 3, 4, 5, 6
 NESTED = 0x8000
 REQUEST, ACK, DUMP = 1, 4, 0x300
 
@@ -30,20 +31,49 @@ def nest(kind, *attrs):
     return attr(kind | NESTED, b"".join(attrs))
 
 
-def service(addr, port, proto=socket.IPPROTO_TCP, sched=b"rr\0", full=True):
-    """The SERVICE attribute."""
-    key = [attr(1, struct.pack("=H", socket.AF_INET)), attr(2, struct.pack("=H", proto)),
-           attr(3, socket.inet_aton(addr) + bytes(12)), attr(4, struct.pack("!H", port))]
-    rest = [attr(6, sched), attr(7, struct.pack("=II", 0, 0xFFFFFFFF)), attr(8, 0), attr(9, b"\xff" * 4)]
-    return nest(SERVICE, *key, *(rest if full else []))
+def u16(kind, value):
+    """An attribute of 16 bits."""
+    return attr(kind, struct.pack("=H", value))
 
 
-def dest(addr, port, weight=1, method=0, full=True):
-    """The DEST attribute."""
-    key = [attr(11, struct.pack("=H", socket.AF_INET)), attr(1, socket.inet_aton(addr) + bytes(12)),
-           attr(2, struct.pack("!H", port))]
-    rest = [attr(3, method), attr(4, weight), attr(5, 0), attr(6, 0)]
-    return nest(DEST, *key, *(rest if full else []))
+def be16(kind, value):
+    """The same in network order."""
+    return attr(kind, struct.pack("!H", value))
+
+
+def family(addr):
+    """The address family of an address's text."""
+    return socket.AF_INET6 if ":" in addr else socket.AF_INET
+
+
+def packed(addr):
+    """An address as 16 bytes."""
+    return socket.inet_pton(family(addr), addr).ljust(16, b"\0")
+
+
+def key(addr, port, proto=socket.IPPROTO_TCP):
+    """What names a service by its address, or by a mark, which is an integer, and its family."""
+    if isinstance(addr, int):
+        return [u16(1, port or socket.AF_INET), attr(5, addr)]
+    return [u16(1, family(addr)), u16(2, proto), attr(3, packed(addr)), be16(4, port)]
+
+
+def service(addr, port=None, proto=socket.IPPROTO_TCP, sched=b"rr\0", full=True, *, flags=0, mask=0xFFFFFFFF,
+            timeout=0, netmask=None):
+    """The SERVICE attribute; of a mark `addr` is the mark and `port` the family."""
+    names = key(addr, port, proto)
+    if netmask is None:
+        ipv6 = names[0] == u16(1, socket.AF_INET6)
+        netmask = struct.pack("=I", 128) if ipv6 else b"\xff" * 4
+    rest = [attr(6, sched), attr(7, struct.pack("=II", flags, mask)), attr(8, timeout), attr(9, netmask)]
+    return nest(SERVICE, *names, *(rest if full else []))
+
+
+def dest(addr, port, weight=1, method=0, full=True, *, upper=0, lower=0, extra=b""):
+    """The DEST attribute, with `extra` attributes at its end."""
+    names = [u16(11, family(addr)), attr(1, packed(addr)), be16(2, port)]
+    rest = [attr(3, method), attr(4, weight), attr(5, upper), attr(6, lower), extra]
+    return nest(DEST, *names, *(rest if full else []))
 
 
 def laddr(addr):

@@ -17,11 +17,14 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
+#include <net/addrconf.h>
 #include <net/dst.h>
 #include <net/genetlink.h>
 #include <net/gso.h>
 #include <net/icmp.h>
 #include <net/ip.h>
+#include <net/ip6_route.h>
+#include <net/ipv6.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/netns/generic.h>
 #include <net/route.h>
@@ -166,6 +169,11 @@ __helper bool rust_helper_rlvs_skb_is_gso(const struct sk_buff *skb)
 __helper bool rust_helper_rlvs_skb_is_ours(const struct sk_buff *skb)
 {
 	return skb->pkt_type == PACKET_HOST && skb_dst(skb);
+}
+
+__helper u32 rust_helper_rlvs_skb_mark(const struct sk_buff *skb)
+{
+	return skb->mark;
 }
 
 __helper bool rust_helper_rlvs_skb_has_dst(const struct sk_buff *skb)
@@ -401,4 +409,50 @@ __helper bool rust_helper_rlvs_is_one_host(struct net *net, __be32 addr)
 	unsigned int type = inet_addr_type(net, addr);
 
 	return type == RTN_UNICAST || type == RTN_LOCAL;
+}
+
+/* Like mainline: a link-local address names no host without an interface, unless it is our own. */
+__helper bool rust_helper_rlvs_is_one_host6(struct net *net, const u8 *bytes)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	struct flowi6 fl6 = {};
+	struct dst_entry *dst;
+	bool ours;
+	int type;
+
+	memcpy(&fl6.daddr, bytes, sizeof(fl6.daddr));
+	type = ipv6_addr_type(&fl6.daddr);
+	if (type & IPV6_ADDR_UNICAST && !(type & IPV6_ADDR_LINKLOCAL))
+		return true;
+	dst = ip6_route_output(net, NULL, &fl6);
+	ours = !dst->error && dst_dev(dst) && dst_dev(dst)->flags & IFF_LOOPBACK;
+	dst_release(dst);
+	return ours;
+#else
+	return false;
+#endif
+}
+
+__helper bool rust_helper_rlvs_has_ipv6(void)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	return ipv6_mod_enabled();
+#else
+	return false;
+#endif
+}
+
+__helper bool rust_helper_rlvs_port_is_privileged(const struct net *net, u16 port)
+{
+	return inet_port_requires_bind_service((struct net *)net, port);
+}
+
+__helper bool rust_helper_rlvs_has_device(struct net *net, const char *name)
+{
+	bool found;
+
+	rcu_read_lock();
+	found = dev_get_by_name_rcu(net, name);
+	rcu_read_unlock();
+	return found;
 }

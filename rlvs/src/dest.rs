@@ -34,7 +34,7 @@ pub(crate) struct Tunnel {
 /// What an operator sets of a destination.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DestSpec {
-    /// One of [`rlvs_core::uapi::method`], as it was set.
+    /// How packets reach it: at most [`rlvs_core::uapi::method::MASK`], as it was set.
     pub(crate) method: u32,
     /// At most `i32::MAX`. 0 takes no new connections.
     pub(crate) weight: u32,
@@ -56,7 +56,6 @@ pub(crate) struct Dest {
     pub(crate) traffic: Traffic,
     available: Atomic<bool>,
     weight: Atomic<u32>,
-    method: Atomic<u32>,
     upper: Atomic<i32>,
     lower: Atomic<i32>,
     overloaded: Atomic<bool>,
@@ -74,7 +73,6 @@ impl Dest {
                 traffic: Traffic::new()?,
                 available: Atomic::new(false),
                 weight: Atomic::new(0),
-                method: Atomic::new(method::MASQ),
                 upper: Atomic::new(0),
                 lower: Atomic::new(0),
                 overloaded: Atomic::new(false),
@@ -88,7 +86,6 @@ impl Dest {
     /// Takes over what an operator has set, and is available from now on.
     pub(crate) fn configure(&self, spec: &DestSpec) {
         self.weight.store(spec.weight, Relaxed);
-        self.method.store(spec.method, Relaxed);
         let lower = match spec.lower {
             0 => spec.upper.wrapping_sub(spec.upper >> 2),
             lower => lower,
@@ -119,19 +116,6 @@ impl Dest {
     #[inline]
     pub(crate) fn weight(&self) -> u32 {
         self.weight.load(Relaxed)
-    }
-
-    /// One of [`rlvs_core::uapi::method`], as it was set.
-    #[inline]
-    pub(crate) fn method(&self) -> u32 {
-        self.method.load(Relaxed)
-    }
-
-    /// Whether new connections go there by FullNAT: it was added so, or by NAT to a service that has
-    /// local addresses.
-    #[inline]
-    pub(crate) fn fullnat(&self, has_local_addresses: bool) -> bool {
-        fullnat(self.method(), has_local_addresses)
     }
 
     /// Whether it has reached its upper threshold and not yet come back under the lower one.
@@ -197,8 +181,8 @@ impl Dest {
     }
 }
 
-/// Whether a destination set to `method` is reached by FullNAT.
-#[inline]
+/// Whether a destination set to `method` is reached by FullNAT: it was added so, or by NAT to a service
+/// that has local addresses.
 pub(crate) fn fullnat(method: u32, has_local_addresses: bool) -> bool {
     method == method::FULLNAT || method == method::MASQ && has_local_addresses
 }

@@ -68,6 +68,16 @@ counters! {
     IcmpTranslated = "icmp_translated",
     /// An ICMP error was dropped for its checksum.
     IcmpChecksum = "icmp_checksum",
+    /// A packet would have opened a connection of a persistent service.
+    NotCarriedPersistence = "not_carried_persistence",
+    /// A packet would have opened a one-packet connection.
+    NotCarriedOnePacket = "not_carried_one_packet",
+    /// A packet would have opened a connection to a destination that is not reached by NAT.
+    NotCarriedMethod = "not_carried_method",
+    /// A packet would have opened an SCTP connection.
+    NotCarriedSctp = "not_carried_sctp",
+    /// A packet would have opened a connection over IPv6.
+    NotCarriedIpv6 = "not_carried_ipv6",
 }
 
 const COUNT: usize = Counter::ALL.len();

@@ -28,12 +28,19 @@ impl AddressFilter {
         }
     }
 
-    /// Lets an address through from now on. One caller at a time.
+    /// Lets an address through from now on. Any context.
     pub(crate) fn add(&self, addr: IpAddr) {
-        if let IpAddr::V4(addr) = addr {
-            let (word, bit) = filter::slot(addr, self.seed);
-            if let Some(word) = self.words.get(word) {
-                word.store(word.load(Relaxed) | bit, Relaxed);
+        let IpAddr::V4(addr) = addr else {
+            return;
+        };
+        let (word, bit) = filter::slot(addr, self.seed);
+        if let Some(word) = self.words.get(word) {
+            let mut seen = word.load(Relaxed);
+            while seen & bit == 0 {
+                match word.cmpxchg(seen, seen | bit, Relaxed) {
+                    Ok(_) => return,
+                    Err(now) => seen = now,
+                }
             }
         }
     }

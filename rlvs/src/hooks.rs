@@ -31,13 +31,18 @@ use crate::{
         },
         time, //
     },
-    netns::NetState,
+    netns::{
+        Hooks,
+        NetState, //
+    },
     open,
+    table::Wanted,
     xmit::{
         self,
         Way, //
     }, //
 };
+use core::net::IpAddr;
 use kernel::sync::rcu;
 use rlvs_core::{
     flow::Direction,
@@ -46,10 +51,13 @@ use rlvs_core::{
         State, //
     },
     wire::{
+        self,
         headers::Headers,
         ipv4,
+        ipv6,
         tcp,
         IPPROTO_ICMP,
+        IPPROTO_SCTP,
         IPPROTO_TCP,
         IPPROTO_UDP, //
     }, //
@@ -59,11 +67,53 @@ use rlvs_core::{
 ///
 /// At mainline's places: after the filter rules at `LOCAL_IN` and `FORWARD`, after the rules that may
 /// mark a packet at `LOCAL_OUT`.
-pub(crate) static HOOKS: &[Hook] = &[
-    Hook::ipv4::<Director>(Point::LocalIn, priority::NAT_SRC - 2),
-    Hook::ipv4::<Director>(Point::Forward, 100),
-    Hook::ipv4::<Director>(Point::LocalOut, priority::NAT_DST + 1),
-];
+pub(crate) static HOOKS: Hooks = Hooks {
+    ipv4: &[
+        Hook::ipv4::<Director>(Point::LocalIn, priority::NAT_SRC - 2),
+        Hook::ipv4::<Director>(Point::Forward, 100),
+        Hook::ipv4::<Director>(Point::LocalOut, priority::NAT_DST + 1),
+    ],
+    ipv6: &[Hook::ipv6::<Gatekeeper>(
+        Point::LocalIn,
+        priority::NAT_SRC - 2,
+    )],
+};
+
+/// IPv6 is not carried yet: what would open a connection is dropped.
+struct Gatekeeper;
+
+impl Handler for Gatekeeper {
+    fn handle(net: &Net, _point: Point, mut packet: Packet<'_>) -> Verdict {
+        /// So much of a packet is looked at. Longer chains of headers are nobody's.
+        const LOOK: u32 = 256;
+        let Some(state) = NetState::of(net) else {
+            return packet.accept();
+        };
+        if packet.is_claimed()
+            || !packet.is_for_host()
+            || !packet.pull(packet.len().min(LOOK) as usize)
+        {
+            return packet.accept();
+        }
+        let seen = ipv6::Header::parse(packet.bytes()).ok().and_then(|ip| {
+            let l4 = packet.bytes().get(ip.l4..)?;
+            let (sport, dport) = wire::opens(ip.proto, l4).filter(|_| !ip.is_later_fragment)?;
+            Some((ip, sport, dport))
+        });
+        let Some((ip, sport, dport)) = seen else {
+            return packet.accept();
+        };
+        let wanted = Wanted {
+            mark: packet.mark(),
+            proto: ip.proto,
+            addr: IpAddr::V6(ip.dst),
+            port: dport,
+        };
+        let guard = rcu::read_lock();
+        let why = Counter::NotCarriedIpv6;
+        open::refuse(state, net, &guard, packet, &wanted, sport, why)
+    }
+}
 
 struct Director;
 
@@ -84,8 +134,11 @@ impl Handler for Director {
         let Ok(ip) = ipv4::Header::parse_within(packet.bytes(), packet.len() as usize) else {
             return packet.accept();
         };
-        // Most packets of a router are not ours: these stop here.
-        let known = state.filter.has(ip.dst) || state.filter.has(ip.src);
+        // Most packets of a router are not ours: these stop here. A marked one may be for any address,
+        // but is only taken where it leaves the router or enters it.
+        let known = state.filter.has(ip.dst)
+            || state.filter.has(ip.src)
+            || point != Point::Forward && state.services.has_mark(packet.mark());
         if !eligible || !(known || ip.proto == IPPROTO_ICMP) {
             return packet.accept();
         }
@@ -112,8 +165,10 @@ fn dispatch(
     mut packet: Packet<'_>,
     mut ip: ipv4::Header,
 ) -> Verdict {
-    if !matches!(ip.proto, IPPROTO_TCP | IPPROTO_UDP | IPPROTO_ICMP) {
-        return packet.accept();
+    match ip.proto {
+        IPPROTO_TCP | IPPROTO_UDP | IPPROTO_ICMP => {}
+        IPPROTO_SCTP => return sctp(state, way, packet, &ip),
+        _ => return packet.accept(),
     }
     if ip.is_fragment() {
         let user = match way.point {
@@ -136,6 +191,28 @@ fn dispatch(
     } else {
         transport(state, way, packet, ip)
     }
+}
+
+/// SCTP is not carried yet: what would open a connection is dropped.
+#[cold]
+fn sctp(state: &NetState, way: &Way<'_>, mut packet: Packet<'_>, ip: &ipv4::Header) -> Verdict {
+    // The common header and the first byte of the first chunk.
+    let needed = ip.header_len.saturating_add(13);
+    if way.point == Point::Forward || ip.is_fragment() || !packet.pull(needed) {
+        return packet.accept();
+    }
+    let l4 = packet.bytes().get(ip.header_len..).unwrap_or_default();
+    let Some((sport, dport)) = wire::opens(ip.proto, l4) else {
+        return packet.accept();
+    };
+    let wanted = Wanted {
+        mark: packet.mark(),
+        proto: ip.proto,
+        addr: IpAddr::V4(ip.dst),
+        port: dport,
+    };
+    let why = Counter::NotCarriedSctp;
+    open::refuse(state, way.net, way.guard, packet, &wanted, sport, why)
 }
 
 /// A TCP or UDP packet.
@@ -167,6 +244,10 @@ fn connection(
     index: u8,
 ) -> Verdict {
     let flags = headers.segment.flags();
+    if index == ORIGINAL && way.point == Point::Forward {
+        // Only what is routed to this host is scheduled: see `open::open`.
+        return packet.accept();
+    }
     if entry.is_expired(way.now, &state.timeouts) {
         state.conns.remove(entry, way.guard);
         return open::open(state, way, packet, headers);

@@ -82,7 +82,7 @@ impl kernel::Module for Rlvs {
         // The families come before the namespaces' files: that is how we learn that ip_vs is
         // loaded before anything is touched. They answer nothing yet.
         let ctl = ctl::register()?;
-        let netns = netns::register(hooks::HOOKS)?;
+        let netns = netns::register(&hooks::HOOKS)?;
         let sysctl = Settings::SUBSYS.register()?;
         let proc = ProcFiles::SUBSYS.register()?;
         ctl.open();

@@ -71,11 +71,19 @@ use rlvs_core::{
 
 static SUBSYS: Subsys<NetState> = Subsys::new();
 
-/// The hooks of a namespace that has services; they are a floor above us.
-static HOOKS: SetOnce<&'static [Hook]> = SetOnce::new();
+/// The hooks of a namespace that has services of a family.
+pub(crate) struct Hooks {
+    /// Of IPv4.
+    pub(crate) ipv4: &'static [Hook],
+    /// Of IPv6.
+    pub(crate) ipv6: &'static [Hook],
+}
+
+/// They are a floor above us.
+static HOOKS: SetOnce<&'static Hooks> = SetOnce::new();
 
 /// Makes the state of every namespace, which will have its packets handled by `hooks`.
-pub(crate) fn register(hooks: &'static [Hook]) -> Result<Registration<NetState>> {
+pub(crate) fn register(hooks: &'static Hooks) -> Result<Registration<NetState>> {
     HOOKS.populate(hooks);
     SUBSYS.register()
 }
@@ -88,7 +96,8 @@ pub(crate) fn register(hooks: &'static [Hook]) -> Result<Registration<NetState>>
 pub(crate) struct NetState {
     #[pin]
     work: DelayedWork<Self>,
-    hooks: HookSet,
+    ipv4_hooks: HookSet,
+    ipv6_hooks: HookSet,
     /// What an operator has set.
     pub(crate) settings: Arc<Settings>,
     /// Connections.
@@ -164,7 +173,8 @@ impl PerNet for NetState {
     fn new(_net: &Net) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             work <- DelayedWork::new(),
-            hooks: HookSet::new(HOOKS.copy().unwrap_or_default()),
+            ipv4_hooks: HookSet::new(HOOKS.copy().map_or(&[], |hooks| hooks.ipv4)),
+            ipv6_hooks: HookSet::new(HOOKS.copy().map_or(&[], |hooks| hooks.ipv6)),
             settings: Settings::new(
                 Self::of(Net::first()).map(|first| &*first.settings),
             )?,
@@ -188,7 +198,8 @@ impl PerNet for NetState {
     }
 
     fn pre_exit(self: Pin<&Self>, net: &Net) {
-        self.hooks.unregister(net);
+        self.ipv4_hooks.unregister(net);
+        self.ipv6_hooks.unregister(net);
         self.work.stop();
     }
 }
@@ -227,7 +238,8 @@ impl Deferred for NetState {
             self.estimated.store(now, Relaxed);
             busy = self.config.lock().tick();
         }
-        if busy || self.hooks.is_registered() || self.conns.len() > 0 {
+        let serving = self.ipv4_hooks.is_registered() || self.ipv6_hooks.is_registered();
+        if busy || serving || self.conns.len() > 0 {
             self.work.queue(time::HZ as usize);
         }
     }
@@ -242,16 +254,18 @@ impl Plane for NetState {
         self.filter.add(addr);
     }
 
-    fn services_changed(&self, net: &Net, services: usize) -> Result {
-        if services > 0 {
-            self.hooks.register(net)?;
-            self.work.queue(time::HZ as usize);
-        } else {
-            self.hooks.unregister(net);
-            // Connections outlive their services, and packets of theirs must find them again.
-            if self.conns.len() == 0 {
-                self.filter.clear();
+    fn services_changed(&self, net: &Net, ipv4: usize, ipv6: usize) -> Result {
+        for (hooks, services) in [(&self.ipv4_hooks, ipv4), (&self.ipv6_hooks, ipv6)] {
+            if services > 0 {
+                hooks.register(net)?;
+                self.work.queue(time::HZ as usize);
+            } else {
+                hooks.unregister(net);
             }
+        }
+        // Connections outlive their services, and packets of theirs must find them again.
+        if ipv4 == 0 && self.conns.len() == 0 {
+            self.filter.clear();
         }
         Ok(())
     }

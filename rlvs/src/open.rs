@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Opening a connection: service, destination, local address, entry.
+//!
+//! What is configured and not carried yet opens none: its packets are dropped, and each kind of them
+//! has a counter.
 
 use crate::{
     conn::{
@@ -12,6 +15,7 @@ use crate::{
     kapi::{
         hash::Entry,
         netfilter::Point,
+        netns::Net,
         skb::{
             Packet,
             Verdict, //
@@ -20,20 +24,27 @@ use crate::{
     netns::NetState,
     pool::Lease,
     service::{
+        Admission,
+        Method,
         Service,
         ServiceId,
         Slot,
         Snapshot, //
     },
-    table::CONN_CACHE,
+    table::{
+        Wanted,
+        CONN_CACHE,
+        FTP_DATA, //
+    },
     xmit::{
         self,
         Way, //
     }, //
 };
-use core::net::{
-    IpAddr,
-    Ipv4Addr, //
+use core::net::IpAddr;
+use kernel::{
+    alloc::KBox,
+    sync::rcu::Guard, //
 };
 use rlvs_core::{
     flow::{
@@ -41,12 +52,14 @@ use rlvs_core::{
         FlowKey,
         Tuple, //
     },
+    uapi::svc_flag,
     wire::{
         headers::{
             Headers,
             Segment, //
         },
-        icmp, //
+        icmp,
+        IPPROTO_UDP, //
     }, //
 };
 
@@ -56,6 +69,8 @@ const LEASE_TRIES: usize = 8;
 
 /// Why there is no connection.
 enum Refusal {
+    /// The packet is somebody else's.
+    Pass,
     /// Drop the packet and count it.
     Drop(Counter),
     /// Drop the packet; it is counted: there is no local port.
@@ -74,16 +89,18 @@ pub(crate) fn open(
     if way.point == Point::Forward {
         return packet.accept();
     }
-    let id = ServiceId::Address {
+    let wanted = Wanted {
+        mark: packet.mark(),
         proto: headers.tuple.proto,
         addr: IpAddr::V4(headers.tuple.dst),
         port: headers.tuple.dport,
     };
-    let Some(service) = state.services.find(&id, way.guard) else {
+    let Some(service) = state.services.find(way.net, &wanted, way.guard) else {
         return packet.accept();
     };
-    if !headers.segment.opens() {
-        // The local stack knows the answer to a stray segment.
+    if !headers.segment.opens() || headers.tuple.sport == FTP_DATA {
+        // The local stack knows the answer to a stray segment. And what a real server on this host
+        // sends back by active FTP is no request.
         return packet.accept();
     }
     let entry = match schedule(state, way, service, headers) {
@@ -92,6 +109,7 @@ pub(crate) fn open(
             Some(hit) if hit.index == ORIGINAL => hit.entry,
             _ => return way.drop(packet, Counter::ConnConflict),
         },
+        Err(Refusal::Pass) => return packet.accept(),
         Err(Refusal::Drop(Counter::NoDest)) => {
             packet.icmp_error(icmp::DEST_UNREACH, icmp::PORT_UNREACH, 0);
             return way.drop(packet, Counter::NoDest);
@@ -119,21 +137,33 @@ fn schedule<'g>(
     if state.conns.len() >= state.settings.conn_max() {
         return Err(Refusal::Drop(Counter::ConnLimit));
     }
+    let snapshot = service.snapshot.load(way.guard);
+    let snapshot = snapshot.ok_or(Refusal::Drop(Counter::NoDest))?;
+    match service.admit(snapshot, tuple.dport) {
+        Admission::Open => {}
+        Admission::Pass => return Err(Refusal::Pass),
+        Admission::Refuse => return Err(Refusal::Drop(Counter::NoDest)),
+        Admission::NotCarried => return Err(Refusal::Drop(Counter::NotCarriedPersistence)),
+    }
+    if snapshot.flags & svc_flag::ONEPACKET != 0 && tuple.proto == IPPROTO_UDP {
+        return Err(Refusal::Drop(Counter::NotCarriedOnePacket));
+    }
     let key = FlowKey {
         client: IpAddr::V4(tuple.src),
         client_port: tuple.sport,
         service: IpAddr::V4(tuple.dst),
         service_port: tuple.dport,
     };
-    let (snapshot, slot) = service
-        .pick(way.guard, &key)
+    let slot = service
+        .pick(snapshot, &key)
         .ok_or(Refusal::Drop(Counter::NoDest))?;
-    let IpAddr::V4(server) = slot.dest.addr else {
-        return Err(Refusal::Drop(Counter::NoDest));
-    };
+    if let ServiceId::Mark { .. } = service.id {
+        // Later packets of the connection may come without the mark.
+        state.filter.add(IpAddr::V4(tuple.dst));
+    }
     let mut tries = LEASE_TRIES;
     loop {
-        let (entry, fullnat) = connection(state, snapshot, slot, server, headers)?;
+        let (entry, fullnat) = connection(state, snapshot, slot, headers)?;
         match state.conns.insert(entry, [true, fullnat], way.guard) {
             Ok(entry) => {
                 slot.dest.traffic.opened();
@@ -156,18 +186,22 @@ fn connection(
     state: &NetState,
     snapshot: &Snapshot,
     slot: &Slot,
-    server: Ipv4Addr,
     headers: &Headers,
-) -> Result<(kernel::alloc::KBox<ConnEntry>, bool), Refusal> {
+) -> Result<(KBox<ConnEntry>, bool), Refusal> {
     let tuple = &headers.tuple;
-    let fullnat = slot.dest.fullnat(!snapshot.laddrs.is_empty());
-    let lease = if fullnat {
+    let (server, ports) = match &slot.method {
+        Method::Nat(server) => (*server, None),
+        Method::FullNat(server, ports) => (*server, Some(ports.of(tuple.proto))),
+        Method::NotCarried => return Err(Refusal::Drop(Counter::NotCarriedMethod)),
+    };
+    let fullnat = ports.is_some();
+    let lease = if let Some(pools) = ports {
         // Clients spread over the local addresses, with nothing shared to count them. Client ports come
         // in steps: only the high bits of the product depend on all of them.
         let client = u64::from(tuple.src.to_bits()) << 16 | u64::from(tuple.sport);
         let spread = usize::from((client.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16);
         let range = state.settings.lports();
-        let lease = Lease::take(&slot.pools, &snapshot.laddrs, range, spread);
+        let lease = Lease::take(pools, &snapshot.laddrs, range, spread);
         if lease.is_none() {
             state.exhausted();
             return Err(Refusal::Exhausted);
@@ -182,7 +216,10 @@ fn connection(
     let reply = Tuple {
         src: server,
         dst: source,
-        sport: slot.dest.port,
+        sport: match slot.dest.port {
+            0 => tuple.dport,
+            port => port,
+        },
         dport: sport,
         proto: tuple.proto,
     };
@@ -192,4 +229,30 @@ fn connection(
         .alloc(Entry::new([*tuple, reply], conn))
         .map(|entry| (entry, fullnat))
         .map_err(|_| Refusal::Drop(Counter::ConnNoMemory))
+}
+
+/// A packet of a kind that is not carried yet, between these ports: it is dropped if it would open a
+/// connection of a service.
+pub(crate) fn refuse(
+    state: &NetState,
+    net: &Net,
+    guard: &Guard,
+    packet: Packet<'_>,
+    wanted: &Wanted,
+    sport: u16,
+    why: Counter,
+) -> Verdict {
+    let service = state.services.find(net, wanted, guard);
+    let admission = service.and_then(|service| {
+        let snapshot = service.snapshot.load(guard)?;
+        Some(service.admit(snapshot, wanted.port))
+    });
+    match admission {
+        None | Some(Admission::Pass) => packet.accept(),
+        _ if sport == FTP_DATA => packet.accept(),
+        _ => {
+            state.counters.count(why);
+            packet.drop()
+        }
+    }
 }

@@ -32,7 +32,7 @@ pub(crate) struct PoolKey {
     pub(crate) proto: u8,
     /// The real server.
     pub(crate) server: Ipv4Addr,
-    /// Its port.
+    /// Its port; 0 stands for whichever its clients ask for.
     pub(crate) port: u16,
     /// The local address.
     pub(crate) laddr: Ipv4Addr,

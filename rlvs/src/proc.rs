@@ -82,8 +82,8 @@ impl fmt::Display for Hex {
     }
 }
 
-fn protocol(number: u8) -> &'static str {
-    if number == IPPROTO_TCP {
+fn protocol(number: u16) -> &'static str {
+    if number == u16::from(IPPROTO_TCP) {
         "TCP"
     } else {
         "UDP"
@@ -97,7 +97,7 @@ impl Show for Services {
     fn show(net: &Net, record: u64, out: &SeqFile) -> Option<u64> {
         let state = NetState::of(net)?;
         let config = state.config.lock();
-        let Some(index) = record.checked_sub(1) else {
+        if record == 0 {
             let (major, minor, patch) = (VERSION >> 16, VERSION >> 8 & 0xff, VERSION & 0xff);
             let size = state.conn_table_size();
             seq_print!(
@@ -107,18 +107,22 @@ impl Show for Services {
                  \x20 -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n"
             );
             return Some(1);
-        };
-        let entry = config.services().get(usize::try_from(index).ok()?)?;
+        }
+        let (number, entry) = config.next_service(record)?;
         service(entry, out);
-        record.checked_add(1)
+        number.checked_add(1)
     }
 }
 
 fn service(entry: &Entry, out: &SeqFile) {
-    let ServiceId::Address { proto, addr, port } = *entry.id();
     let scheduler = entry.spec().kind.map_or("none", |kind| kind.name());
-    let (protocol, addr) = (protocol(proto), Hex(addr));
-    seq_print!(out, "{protocol}  {addr}:{port:04X} {scheduler}  \n");
+    match *entry.id() {
+        ServiceId::Address { proto, addr, port } => {
+            let (protocol, addr) = (protocol(proto), Hex(addr));
+            seq_print!(out, "{protocol}  {addr}:{port:04X} {scheduler}  \n");
+        }
+        ServiceId::Mark { mark, .. } => seq_print!(out, "FWM  {mark:08X} {scheduler}  \n"),
+    }
     for Member { dest, spec, .. } in entry.members() {
         // FullNAT has no name that programs know.
         let forward = match spec.method {
@@ -246,12 +250,12 @@ impl<const SYNC: bool> Show for Conns<SYNC> {
 }
 
 fn conn<const SYNC: bool>(entry: &ConnEntry, expires: u32, out: &SeqFile) {
-    let [original, _] = entry.keys();
+    let [original, reply] = entry.keys();
     let conn: &Conn = entry;
-    let protocol = protocol(original.proto);
+    let protocol = protocol(original.proto.into());
     let (client, cport) = (Hex(original.src.into()), original.sport);
     let (service, vport) = (Hex(original.dst.into()), original.dport);
-    let (server, dport) = (Hex(conn.dest.addr), conn.dest.port);
+    let (server, dport) = (Hex(conn.dest.addr), reply.sport);
     let state: State = conn.state();
     let state = state.name();
     seq_print!(

@@ -14,7 +14,10 @@ use crate::{
         Pool, //
     }, //
 };
-use core::net::IpAddr;
+use core::net::{
+    IpAddr,
+    Ipv4Addr, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -22,30 +25,78 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        rcu::Guard,
         Arc, //
     }, //
 };
 use rlvs_core::{
-    flow::FlowKey,
+    flow::{
+        Family,
+        FlowKey, //
+    },
     sched::{
         Candidate,
         Sched, //
+    },
+    uapi::svc_flag,
+    wire::{
+        IPPROTO_TCP,
+        IPPROTO_UDP, //
     }, //
 };
 
+/// The port where FTP servers are spoken to: a service there is also asked for the ports that it
+/// opens for data.
+pub(crate) const FTP: u16 = 21;
+
 /// What names a virtual service.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum ServiceId {
     /// A transport protocol, an address and a port in host order.
     Address {
-        /// The number in the IP header.
-        proto: u8,
+        /// The number in the IP header; mainline lets people set numbers that no IP header holds.
+        proto: u16,
         /// The virtual address.
         addr: IpAddr,
-        /// The virtual port.
+        /// The virtual port; 0 stands for every port that has no service of its own.
         port: u16,
     },
+    /// All packets with a mark.
+    Mark {
+        /// Of these packets.
+        family: Family,
+        /// What firewall rules set; not 0.
+        mark: u32,
+    },
+}
+
+impl ServiceId {
+    /// The family of its packets.
+    pub(crate) fn family(&self) -> Family {
+        match *self {
+            Self::Address { addr, .. } => Family::of(addr),
+            Self::Mark { family, .. } => family,
+        }
+    }
+
+    /// Its port; 0 if it has none.
+    pub(crate) fn port(&self) -> u16 {
+        match *self {
+            Self::Address { port, .. } => port,
+            Self::Mark { .. } => 0,
+        }
+    }
+
+    /// The protocols of its connections, of those that are carried.
+    pub(crate) fn protocols(&self) -> &'static [u8] {
+        const TCP: u16 = IPPROTO_TCP as u16;
+        const UDP: u16 = IPPROTO_UDP as u16;
+        match *self {
+            Self::Address { proto: TCP, .. } => &[IPPROTO_TCP],
+            Self::Address { proto: UDP, .. } => &[IPPROTO_UDP],
+            Self::Address { .. } => &[],
+            Self::Mark { .. } => &[IPPROTO_TCP, IPPROTO_UDP],
+        }
+    }
 }
 
 /// A virtual service.
@@ -59,29 +110,50 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// The destination for a new connection, and the snapshot that it is of; `None` if none takes
-    /// any. Any context.
+    /// What it does with the first packet of a connection, to a port.
     #[inline]
-    pub(crate) fn pick<'g>(
-        &'g self,
-        guard: &'g Guard,
-        key: &FlowKey,
-    ) -> Option<(&'g Snapshot, &'g Slot)> {
-        let snapshot = self.snapshot.load(guard)?;
+    pub(crate) fn admit(&self, snapshot: &Snapshot, port: u16) -> Admission {
+        if snapshot.flags & svc_flag::PERSISTENT != 0 {
+            return Admission::NotCarried;
+        }
+        match self.id {
+            ServiceId::Address { port: FTP, .. } if port != FTP => Admission::Pass,
+            ServiceId::Address { port: 0, .. } if port != 0 => Admission::Refuse,
+            _ => Admission::Open,
+        }
+    }
+
+    /// The destination for a new connection; `None` if none takes any. Any context.
+    #[inline]
+    pub(crate) fn pick<'g>(&self, snapshot: &'g Snapshot, key: &FlowKey) -> Option<&'g Slot> {
         let turn = self.turn.load(Relaxed);
         let pick = snapshot.sched.as_ref()?.pick(turn, &snapshot.slots, key)?;
         // Schedulers without a turn must not take the line from other CPUs for nothing.
         if pick.turn != turn {
             self.turn.store(pick.turn, Relaxed);
         }
-        Some((snapshot, snapshot.slots.get(pick.index)?))
+        snapshot.slots.get(pick.index)
     }
+}
+
+/// What a service does with the first packet of a connection.
+pub(crate) enum Admission {
+    /// Opens the connection.
+    Open,
+    /// Leaves it to others: the port is not the service's, though it may have data connections there.
+    Pass,
+    /// Refuses it: a service for all ports is meant to be persistent.
+    Refuse,
+    /// Drops it: persistence is not carried yet.
+    NotCarried,
 }
 
 /// How a service is set up. It never changes: another takes its place.
 pub(crate) struct Snapshot {
     /// Its scheduler; `None` schedules nothing.
     pub(crate) sched: Option<Sched>,
+    /// Of [`svc_flag`].
+    pub(crate) flags: u32,
     /// The local addresses that FullNAT connections leave from.
     pub(crate) laddrs: KVec<Arc<LocalAddress>>,
     /// Its destinations.
@@ -94,8 +166,39 @@ pub(crate) struct Slot {
     pub(crate) dest: Arc<Dest>,
     /// Its weight when the snapshot was made.
     pub(crate) weight: u32,
-    /// The ports to reach it from, one pool a local address of the snapshot, in the same order.
-    pub(crate) pools: KVec<Arc<Pool>>,
+    /// How new connections reach it.
+    pub(crate) method: Method,
+}
+
+/// How new connections reach a destination.
+pub(crate) enum Method {
+    /// By NAT, at that address.
+    Nat(Ipv4Addr),
+    /// By FullNAT, at that address and from these ports.
+    FullNat(Ipv4Addr, Ports),
+    /// Not yet.
+    NotCarried,
+}
+
+/// The ports to reach a destination from: of each protocol of the service one pool a local address
+/// of the snapshot, in the same order.
+#[derive(Default)]
+pub(crate) struct Ports {
+    /// For TCP.
+    pub(crate) tcp: KVec<Arc<Pool>>,
+    /// For UDP.
+    pub(crate) udp: KVec<Arc<Pool>>,
+}
+
+impl Ports {
+    /// The pools for a protocol.
+    #[inline]
+    pub(crate) fn of(&self, proto: u8) -> &[Arc<Pool>] {
+        match proto {
+            IPPROTO_TCP => &self.tcp,
+            _ => &self.udp,
+        }
+    }
 }
 
 impl Candidate for Slot {

@@ -53,6 +53,52 @@ impl Tuple<Ipv4Addr> {
     }
 }
 
+/// Which internet protocol.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    #[inline]
+    pub fn of(addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// The family with that number (`AF_INET`, `AF_INET6`).
+    pub fn from_number(number: u16) -> Option<Self> {
+        match number {
+            2 => Some(Self::V4),
+            10 => Some(Self::V6),
+            _ => None,
+        }
+    }
+
+    /// Its number, `AF_INET` or `AF_INET6`.
+    pub fn number(self) -> u16 {
+        match self {
+            Self::V4 => 2,
+            Self::V6 => 10,
+        }
+    }
+
+    /// An address of this family, whose first bytes it is, in network order.
+    pub fn address(self, bytes: [u8; 16]) -> IpAddr {
+        let [a, b, c, d, ..] = bytes;
+        match self {
+            Self::V4 => IpAddr::from([a, b, c, d]),
+            Self::V6 => IpAddr::from(bytes),
+        }
+    }
+}
+
 /// Which way a packet of a connection goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Direction {
@@ -94,6 +140,18 @@ mod tests {
         assert_eq!(tuple.reversed().reversed(), tuple);
         assert_ne!(tuple.reversed().words(), tuple.words());
         assert_eq!(size_of::<Tuple<Ipv4Addr>>(), 16);
+    }
+
+    #[test]
+    fn a_family_has_its_number_and_its_addresses() {
+        for family in [Family::V4, Family::V6] {
+            assert_eq!(Family::from_number(family.number()), Some(family));
+            assert_eq!(Family::of(family.address([1; 16])), family);
+        }
+        assert_eq!(Family::from_number(0), None);
+        let mut bytes = [9; 16];
+        bytes[..4].copy_from_slice(&[192, 0, 2, 1]);
+        assert_eq!(Family::V4.address(bytes), IpAddr::from([192, 0, 2, 1]));
     }
 
     #[test]

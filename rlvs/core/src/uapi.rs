@@ -9,7 +9,9 @@
 /// Largest length of a scheduler's name, without the terminating NUL.
 pub const SCHED_NAME_MAX: usize = 15;
 /// Largest length of a persistence engine's name, without the terminating NUL.
-pub const PE_NAME_MAX: usize = 15;
+pub const PE_NAME_MAX: usize = 16;
+/// Largest length of a device's name, without the terminating NUL.
+pub const IFNAME_MAX: usize = 15;
 /// The version that IPVS reports, `NVERSION(1, 2, 1)`.
 pub const VERSION: u32 = 0x01_02_01;
 
@@ -130,6 +132,22 @@ pub mod ipvs {
     }
 }
 
+/// What `daemon::STATE` may be.
+pub mod daemon_state {
+    #![allow(missing_docs)]
+    pub const MASTER: u32 = 1;
+    pub const BACKUP: u32 = 2;
+}
+
+/// How packets of the tunnel method are wrapped.
+pub mod tunnel {
+    #![allow(missing_docs)]
+    pub const IPIP: u8 = 0;
+    /// UDP, so there must be a port.
+    pub const GUE: u8 = 1;
+    pub const GRE: u8 = 2;
+}
+
 /// Family `RLVS`: local addresses.
 pub mod rlvs {
     /// Name of the family.
@@ -184,7 +202,7 @@ pub mod method {
 pub mod svc_flag {
     #![allow(missing_docs)]
     pub const PERSISTENT: u32 = 0x1;
-    /// Mainline's own business: stripped from what user space sends.
+    /// Mainline's own business: whatever user space sends, it is told that it is set.
     pub const HASHED: u32 = 0x2;
     pub const ONEPACKET: u32 = 0x4;
     pub const SCHED1: u32 = 0x8;

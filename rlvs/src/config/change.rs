@@ -3,6 +3,10 @@
 //! Every way to change the configuration.
 
 use super::{
+    departed::{
+        GraveKey,
+        Plots, //
+    },
     entry::{
         copy,
         snapshot,
@@ -11,6 +15,10 @@ use super::{
         ServiceSpec, //
     },
     pools::Pools,
+    services::{
+        Room,
+        Services, //
+    },
     Config,
     Plane,
     Refusal,
@@ -22,6 +30,7 @@ use crate::{
         DestSpec, //
     },
     kapi::{
+        inet,
         netns::Net,
         rcu::RcuPtr, //
     },
@@ -46,11 +55,16 @@ use kernel::{
         Arc, //
     }, //
 };
-use rlvs_core::rate::Counters;
+use rlvs_core::{
+    flow::Family,
+    rate::Counters, //
+};
 
-const SERVICE_EXISTS: Refusal =
+/// There is one of that name.
+pub(crate) const SERVICE_EXISTS: Refusal =
     Refusal::new(EEXIST, Subject::Service, c"the service exists already");
-const NO_SERVICE: Refusal = Refusal::new(ESRCH, Subject::Service, c"no such service");
+/// There is none of that name.
+pub(crate) const NO_SERVICE: Refusal = Refusal::new(ESRCH, Subject::Service, c"no such service");
 const DEST_EXISTS: Refusal = Refusal::new(
     EEXIST,
     Subject::Member,
@@ -65,6 +79,11 @@ const LADDR_EXISTS: Refusal = Refusal::new(
     EEXIST,
     Subject::Member,
     c"the service has that local address already",
+);
+const NOT_ONE_HOST: Refusal = Refusal::new(
+    EINVAL,
+    Subject::Member,
+    c"the address is not that of a single host",
 );
 const NO_LADDR: Refusal = Refusal::new(
     ENOENT,
@@ -84,30 +103,36 @@ impl Config {
         if self.find(&id).is_some() {
             return Err(SERVICE_EXISTS);
         }
-        let snapshot = snapshot(&mut self.pools, &id, spec.kind, &[], iter::empty())?;
+        let snapshot = snapshot(&mut self.pools, &id, &spec, &[], iter::empty())?;
+        let room = Room::new()?;
         let service = Service {
             id,
             turn: Atomic::new(0),
             snapshot: RcuPtr::new(snapshot),
         };
         let service = Arc::new(service, GFP_KERNEL)?;
-        self.services.reserve(1, GFP_KERNEL)?;
-        let services = self.services.len().saturating_add(1);
+        let (mut ipv4, mut ipv6) = self.counts();
+        match id.family() {
+            Family::V4 => ipv4 = ipv4.saturating_add(1),
+            Family::V6 => ipv6 = ipv6.saturating_add(1),
+        }
         plane.services().insert(service.clone())?;
-        if let Err(error) = plane.services_changed(net, services) {
+        if let Err(error) = plane.services_changed(net, ipv4, ipv6) {
             plane.services().remove(&id);
             return Err(error.into());
         }
-        let ServiceId::Address { addr, .. } = id;
-        plane.learn(addr);
-        self.services.push_within_capacity(Entry {
+        if let ServiceId::Address { addr, .. } = id {
+            plane.learn(addr);
+        }
+        let entry = Entry {
             service,
             spec,
             laddrs: KVec::new(),
             members: KVec::new(),
             meter: Meter::new(Counters::default()),
             retired: Counters::default(),
-        })?;
+        };
+        self.services.insert(room, entry);
         self.changed();
         Ok(())
     }
@@ -119,13 +144,7 @@ impl Config {
         spec: ServiceSpec,
     ) -> Result<(), Refusal> {
         let (entry, pools) = self.entry(id)?;
-        entry.publish(snapshot(
-            pools,
-            id,
-            spec.kind,
-            &entry.laddrs,
-            entry.dests(),
-        )?);
+        entry.publish(snapshot(pools, id, &spec, &entry.laddrs, entry.dests())?);
         entry.spec = spec;
         self.changed();
         Ok(())
@@ -139,12 +158,11 @@ impl Config {
         plane: &impl Plane,
         id: &ServiceId,
     ) -> Result<(), Refusal> {
-        let at = self.services.iter().position(|entry| entry.id() == id);
-        let at = at.ok_or(NO_SERVICE)?;
-        let members = self.services.get(at).map_or(0, |entry| entry.members.len());
-        self.departed.reserve(members)?;
-        let entry = self.services.remove(at)?;
-        self.let_go(plane, entry);
+        let members = self.find(id).ok_or(NO_SERVICE)?.members.len();
+        let mut plots = Plots::new(members)?;
+        if let Some(entry) = self.services.remove(id) {
+            self.let_go(plane, &mut plots, entry);
+        }
         self.fewer_services(net, plane);
         Ok(())
     }
@@ -152,10 +170,9 @@ impl Config {
     /// Deletes all services.
     pub(crate) fn flush(&mut self, net: &Net, plane: &impl Plane) -> Result<(), Refusal> {
         let members = self.services.iter().map(|entry| entry.members.len());
-        self.departed
-            .reserve(members.fold(0, usize::saturating_add))?;
+        let mut plots = Plots::new(members.fold(0, usize::saturating_add))?;
         while let Some(entry) = self.services.pop() {
-            self.let_go(plane, entry);
+            self.let_go(plane, &mut plots, entry);
         }
         self.fewer_services(net, plane);
         Ok(())
@@ -177,6 +194,7 @@ impl Config {
     /// Adds a destination.
     pub(crate) fn add_dest(
         &mut self,
+        net: &Net,
         plane: &impl Plane,
         id: &ServiceId,
         addr: IpAddr,
@@ -186,27 +204,35 @@ impl Config {
         if self.entry(id)?.0.position(addr, port).is_some() {
             return Err(DEST_EXISTS);
         }
-        let grave = self.departed.find(id, addr, port);
-        let dest = match grave.and_then(|grave| self.departed.get(grave)) {
-            Some(member) => member.dest.clone(),
-            None => Dest::new(addr, port)?,
+        let key = GraveKey {
+            id: *id,
+            addr,
+            port,
+        };
+        let dest = match self.departed.find(&key) {
+            Some(dest) => dest.clone(),
+            None if inet::is_one_host(net, addr) => Dest::new(addr, port)?,
+            None => return Err(NOT_ONE_HOST),
         };
         let (entry, pools) = entry(&mut self.services, &mut self.pools, id)?;
         entry.members.reserve(1, GFP_KERNEL)?;
-        let dests = Iterator::chain(entry.dests(), iter::once((&dest, spec.weight)));
-        let snapshot = snapshot(pools, id, entry.spec.kind, &entry.laddrs, dests)?;
+        let dests = Iterator::chain(entry.dests(), iter::once((&dest, &spec)));
+        let snapshot = snapshot(pools, id, &entry.spec, &entry.laddrs, dests)?;
 
-        let meter = match grave.and_then(|grave| self.departed.raise(grave)) {
-            Some(raised) => {
-                entry.retired = entry.retired.wrapping_sub(&raised.counted);
-                raised.member.meter
-            }
-            None => Meter::new(Counters::default()),
-        };
         dest.configure(&spec);
         plane.learn(addr);
-        let member = Member { dest, spec, meter };
-        entry.members.push_within_capacity(member)?;
+        self.mixed = self.mixed.wrapping_add(mixed(id, addr));
+        self.members = self.members.wrapping_add(1);
+        entry.members.push_within_capacity(Member {
+            dest,
+            spec,
+            number: self.members,
+            meter: Meter::new(Counters::default()),
+        })?;
+        if let Some(member) = entry.members.last_mut() {
+            let counted = self.departed.raise(&key, &mut member.meter);
+            entry.retired = entry.retired.wrapping_sub(&counted);
+        }
         entry.publish(snapshot);
         self.changed();
         Ok(())
@@ -228,9 +254,9 @@ impl Config {
             } else {
                 &member.spec
             };
-            (&member.dest, spec.weight)
+            (&member.dest, spec)
         });
-        let snapshot = snapshot(pools, id, entry.spec.kind, &entry.laddrs, dests)?;
+        let snapshot = snapshot(pools, id, &entry.spec, &entry.laddrs, dests)?;
         if let Some(member) = entry.members.get_mut(at) {
             member.spec = spec;
             member.dest.configure(&spec);
@@ -250,13 +276,14 @@ impl Config {
         let (entry, pools) = entry(&mut self.services, &mut self.pools, id)?;
         let at = entry.position(addr, port).ok_or(NO_DEST)?;
         let others = entry.members.iter().filter(|member| !member.is(addr, port));
-        let dests = others.map(|member| (&member.dest, member.spec.weight));
-        let snapshot = snapshot(pools, id, entry.spec.kind, &entry.laddrs, dests)?;
-        self.departed.reserve(1)?;
+        let dests = others.map(|member| (&member.dest, &member.spec));
+        let snapshot = snapshot(pools, id, &entry.spec, &entry.laddrs, dests)?;
+        let mut plots = Plots::new(1)?;
 
         let member = entry.members.remove(at)?;
         entry.publish(snapshot);
-        let counted = self.departed.bury(*id, member);
+        let counted = self.departed.bury(&mut plots, *id, member);
+        self.mixed = self.mixed.wrapping_sub(mixed(id, addr));
         entry.retired = entry.retired.wrapping_add(&counted);
         self.pools.outdate();
         self.changed();
@@ -266,6 +293,7 @@ impl Config {
     /// Adds a local address to a service.
     pub(crate) fn add_laddr(
         &mut self,
+        net: &Net,
         plane: &impl Plane,
         id: &ServiceId,
         addr: Ipv4Addr,
@@ -274,6 +302,9 @@ impl Config {
         if entry.laddrs.iter().any(|laddr| laddr.addr == addr) {
             return Err(LADDR_EXISTS);
         }
+        if !inet::is_one_host(net, addr.into()) {
+            return Err(NOT_ONE_HOST);
+        }
         let laddr = LocalAddress {
             addr,
             conns: Atomic::new(0),
@@ -281,7 +312,7 @@ impl Config {
         };
         let laddr = Arc::new(laddr, GFP_KERNEL)?;
         let laddrs = copy(Iterator::chain(entry.laddrs.iter(), iter::once(&laddr)))?;
-        let snapshot = snapshot(pools, id, entry.spec.kind, &laddrs, entry.dests())?;
+        let snapshot = snapshot(pools, id, &entry.spec, &laddrs, entry.dests())?;
         plane.learn(addr.into());
         entry.laddrs = laddrs;
         entry.publish(snapshot);
@@ -296,7 +327,7 @@ impl Config {
             return Err(NO_LADDR);
         }
         let laddrs = copy(entry.laddrs.iter().filter(|laddr| laddr.addr != addr))?;
-        let snapshot = snapshot(pools, id, entry.spec.kind, &laddrs, entry.dests())?;
+        let snapshot = snapshot(pools, id, &entry.spec, &laddrs, entry.dests())?;
         entry.laddrs = laddrs;
         entry.publish(snapshot);
         self.pools.outdate();
@@ -308,23 +339,32 @@ impl Config {
         entry(&mut self.services, &mut self.pools, id)
     }
 
-    /// Packets do not find the service any more, and its destinations are buried: there must be room
-    /// for them.
-    fn let_go(&mut self, plane: &impl Plane, entry: Entry) {
+    /// Packets do not find the service any more, and its destinations are buried.
+    fn let_go(&mut self, plane: &impl Plane, plots: &mut Plots, entry: Entry) {
         let id = *entry.id();
         plane.services().remove(&id);
         for mut member in entry.members {
             // A service that is added later under the same name starts from 0.
             member.zero();
-            self.departed.bury(id, member);
+            self.mixed = self.mixed.wrapping_sub(mixed(&id, member.dest.addr));
+            self.departed.bury(plots, id, member);
         }
     }
 
     /// Tells the packet path, which cannot refuse: only hooks that are not there yet can fail.
     fn fewer_services(&mut self, net: &Net, plane: &impl Plane) {
-        let _ = plane.services_changed(net, self.services.len());
+        let (ipv4, ipv6) = self.counts();
+        let _ = plane.services_changed(net, ipv4, ipv6);
         self.pools.outdate();
         self.changed();
+    }
+
+    /// How many services there are of IPv4 and of IPv6.
+    fn counts(&self) -> (usize, usize) {
+        (
+            self.services.count(Family::V4),
+            self.services.count(Family::V6),
+        )
     }
 
     fn changed(&mut self) {
@@ -334,11 +374,14 @@ impl Config {
 
 /// The service of that name, to be changed, beside the pools.
 fn entry<'a>(
-    services: &'a mut KVec<Entry>,
+    services: &'a mut Services,
     pools: &'a mut Pools,
     id: &ServiceId,
 ) -> Result<(&'a mut Entry, &'a mut Pools), Refusal> {
-    let mut services = services.iter_mut();
-    let entry = services.find(|entry| entry.id() == id).ok_or(NO_SERVICE)?;
-    Ok((entry, pools))
+    Ok((services.get_mut(id).ok_or(NO_SERVICE)?, pools))
+}
+
+/// How many destinations of another family one is in a service.
+fn mixed(id: &ServiceId, addr: IpAddr) -> usize {
+    usize::from(id.family() != Family::of(addr))
 }

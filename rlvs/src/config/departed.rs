@@ -5,38 +5,72 @@
 use super::entry::Member;
 use crate::{
     dest::Dest,
+    kapi::time,
     service::ServiceId,
-    stats::Traffic, //
+    stats::{
+        Meter,
+        Traffic, //
+    }, //
 };
 use core::net::IpAddr;
 use kernel::{
-    alloc::AllocError,
-    prelude::*, //
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    sync::Arc, //
 };
 use rlvs_core::rate::Counters;
+
+/// For so many jiffies a grave stays open once nobody goes there any more, as in mainline.
+const GRACE: u32 = 120 * time::HZ;
+/// So many graves at most are kept for destinations without connections.
+const IDLE_GRAVES: usize = 1 << 16;
 
 /// Counters of each possible CPU, in the order of the CPUs.
 pub(super) type PerCpu = KVec<(i32, Counters)>;
 
-/// A destination that was deleted and still has connections.
-struct Grave {
-    id: ServiceId,
-    member: Member,
-    /// What its service has taken over of its counters.
-    counted: Counters,
+/// What names a destination that was deleted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GraveKey {
+    /// The service that it was of.
+    pub(super) id: ServiceId,
+    /// Its address.
+    pub(super) addr: IpAddr,
+    /// Its port.
+    pub(super) port: u16,
 }
 
-/// A destination that comes back from its grave.
-pub(super) struct Raised {
-    /// The destination.
-    pub(super) member: Member,
-    /// What its service is to give back of its counters.
-    pub(super) counted: Counters,
+/// A destination that was deleted, and may be added again.
+struct Grave {
+    dest: Arc<Dest>,
+    meter: Meter,
+    /// What its service has taken over of its counters.
+    counted: Counters,
+    /// Since when it is known to have no connections, in jiffies.
+    idle_since: Option<u32>,
+}
+
+/// Memory for graves.
+pub(super) struct Plots(KVec<RBTreeNodeReservation<GraveKey, Grave>>);
+
+impl Plots {
+    /// For so many. Process context.
+    pub(super) fn new(graves: usize) -> Result<Self> {
+        let mut plots = KVec::with_capacity(graves, GFP_KERNEL)?;
+        for _ in 0..graves {
+            plots.push(RBTreeNodeReservation::new(GFP_KERNEL)?, GFP_KERNEL)?;
+        }
+        Ok(Self(plots))
+    }
 }
 
 /// All destinations of a namespace that were deleted.
 pub(super) struct Departed {
-    graves: KVec<Grave>,
+    graves: RBTree<GraveKey, Grave>,
+    /// How many graves there are.
+    count: usize,
     /// What those without a grave have counted.
     counters: PerCpu,
 }
@@ -45,69 +79,86 @@ impl Departed {
     /// None so far. Process context.
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
-            graves: KVec::new(),
+            graves: RBTree::new(),
+            count: 0,
             counters: no_counters()?,
         })
     }
 
-    /// Whether a grave waits for its last connection to go.
+    /// Whether a grave waits to be closed.
     pub(super) fn is_waiting(&self) -> bool {
         !self.graves.is_empty()
     }
 
-    /// Makes room for so many graves.
-    pub(super) fn reserve(&mut self, graves: usize) -> Result<(), AllocError> {
-        self.graves.reserve(graves, GFP_KERNEL)
-    }
-
-    /// Takes a destination that its service lets go, and says what it has counted so far. There must
-    /// be room for a grave, which it gets if connections go there.
-    pub(super) fn bury(&mut self, id: ServiceId, member: Member) -> Counters {
-        member.dest.dismiss();
-        let counted = member.dest.traffic.total();
-        if member.dest.is_idle() {
-            add(&mut self.counters, &member.dest);
-        } else if let Err(grave) = self.graves.push_within_capacity(Grave {
+    /// Takes a destination that its service lets go, and says what it has counted so far.
+    pub(super) fn bury(&mut self, plots: &mut Plots, id: ServiceId, member: Member) -> Counters {
+        let Member { dest, meter, .. } = member;
+        dest.dismiss();
+        let counted = dest.traffic.total();
+        let plot = match plots.0.pop() {
+            Some(plot) if self.count < IDLE_GRAVES || !dest.is_idle() => plot,
+            _ => {
+                add(&mut self.counters, &dest);
+                return counted;
+            }
+        };
+        let key = GraveKey {
             id,
-            member,
+            addr: dest.addr,
+            port: dest.port,
+        };
+        let grave = Grave {
+            dest,
+            meter,
             counted,
-        }) {
-            add(&mut self.counters, &grave.0.member.dest);
-        }
+            idle_since: None,
+        };
+        self.graves.insert(plot.into_node(key, grave));
+        self.count = self.count.wrapping_add(1);
         counted
     }
 
-    /// Where a destination of that service lies.
-    pub(super) fn find(&self, id: &ServiceId, addr: IpAddr, port: u16) -> Option<usize> {
-        self.graves
-            .iter()
-            .position(|grave| grave.id == *id && grave.member.is(addr, port))
-    }
-
     /// The destination in a grave.
-    pub(super) fn get(&self, grave: usize) -> Option<&Member> {
-        self.graves.get(grave).map(|grave| &grave.member)
+    pub(super) fn find(&self, key: &GraveKey) -> Option<&Arc<Dest>> {
+        self.graves.get(key).map(|grave| &grave.dest)
     }
 
-    /// Opens a grave.
-    pub(super) fn raise(&mut self, grave: usize) -> Option<Raised> {
-        let Grave {
-            member, counted, ..
-        } = self.graves.remove(grave).ok()?;
-        Some(Raised { member, counted })
-    }
-
-    /// Closes the graves of those whose last connection has gone.
-    pub(super) fn settle(&mut self) {
-        // Not `retain`: it can panic.
-        let mut at = 0usize;
-        while let Some(grave) = self.graves.get(at) {
-            if grave.member.dest.is_idle() {
-                add(&mut self.counters, &grave.member.dest);
-                drop(self.graves.remove(at));
-            } else {
-                at = at.wrapping_add(1);
+    /// Opens a grave, if there is one: `meter` goes on as the destination's, and its service gives
+    /// back what it has taken over of its counters.
+    #[inline(never)]
+    pub(super) fn raise(&mut self, key: &GraveKey, meter: &mut Meter) -> Counters {
+        match self.graves.remove(key) {
+            Some(grave) => {
+                self.count = self.count.wrapping_sub(1);
+                *meter = grave.meter;
+                grave.counted
             }
+            None => Counters::default(),
+        }
+    }
+
+    /// Closes the graves where nobody has gone for a while.
+    pub(super) fn settle(&mut self) {
+        let now = time::now();
+        let mut cursor = self.graves.cursor_front_mut();
+        while let Some(mut here) = cursor {
+            let (_, grave) = here.current_mut();
+            let since = match grave.idle_since {
+                _ if !grave.dest.is_idle() => None,
+                None => Some(now),
+                since => since,
+            };
+            grave.idle_since = since;
+            cursor = if since.is_some_and(|since| now.wrapping_sub(since) >= GRACE) {
+                add(&mut self.counters, &grave.dest);
+                self.count = self.count.wrapping_sub(1);
+                // What comes after the last entry is the one before it.
+                let is_last = here.peek_next().is_none();
+                let (neighbour, _removed) = here.remove_current();
+                neighbour.filter(|_| !is_last)
+            } else {
+                here.move_next()
+            };
         }
     }
 
@@ -116,8 +167,8 @@ impl Departed {
         for (sum, counters) in sums.iter_mut().zip(&self.counters) {
             *sum = *counters;
         }
-        for grave in &self.graves {
-            add(sums, &grave.member.dest);
+        for grave in self.graves.values() {
+            add(sums, &grave.dest);
         }
     }
 }

@@ -5,12 +5,14 @@
 use super::pools::Pools;
 use crate::{
     dest::{
+        self,
         Dest,
         DestSpec, //
     },
     kapi::rcu::RcuBox,
     pool::LocalAddress,
     service::{
+        Method,
         Service,
         ServiceId,
         Slot,
@@ -31,7 +33,8 @@ use rlvs_core::{
     sched::{
         Kind,
         Sched, //
-    }, //
+    },
+    uapi::method, //
 };
 
 /// What an operator sets of a service.
@@ -39,11 +42,12 @@ use rlvs_core::{
 pub(crate) struct ServiceSpec {
     /// Its scheduler; `None` schedules nothing.
     pub(crate) kind: Option<Kind>,
-    /// Of [`rlvs_core::uapi::svc_flag`].
+    /// Of [`rlvs_core::uapi::svc_flag`], and what else was set there.
     pub(crate) flags: u32,
-    /// Persistence timeout in seconds.
-    pub(crate) timeout: u32,
-    /// Persistence netmask, as it stands in the message.
+    /// Persistence timeout in jiffies.
+    pub(crate) timeout_jiffies: u32,
+    /// Persistence netmask, or the length of a prefix of IPv6 in host order; as it stands in the
+    /// message.
     pub(crate) netmask: [u8; 4],
 }
 
@@ -53,6 +57,8 @@ pub(crate) struct Member {
     pub(crate) dest: Arc<Dest>,
     /// What an operator has set.
     pub(crate) spec: DestSpec,
+    /// No other destination has had that number, and younger ones have larger ones.
+    pub(crate) number: u64,
     pub(super) meter: Meter,
 }
 
@@ -93,9 +99,9 @@ impl Entry {
         &self.spec
     }
 
-    /// Its destinations, oldest first.
-    pub(crate) fn members(&self) -> &[Member] {
-        &self.members
+    /// Its destinations, youngest first as mainline has them.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().rev()
     }
 
     /// Its local addresses, oldest first.
@@ -118,11 +124,11 @@ impl Entry {
         self.members.iter().position(|member| member.is(addr, port))
     }
 
-    /// The destinations with their weights, as a snapshot wants them.
-    pub(super) fn dests(&self) -> impl Iterator<Item = (&Arc<Dest>, u32)> {
+    /// The destinations with their settings, as a snapshot wants them.
+    pub(super) fn dests(&self) -> impl Iterator<Item = (&Arc<Dest>, &DestSpec)> {
         self.members
             .iter()
-            .map(|member| (&member.dest, member.spec.weight))
+            .map(|member| (&member.dest, &member.spec))
     }
 
     pub(super) fn zero(&mut self) {
@@ -147,25 +153,30 @@ impl Entry {
 pub(super) fn snapshot<'a>(
     pools: &mut Pools,
     id: &ServiceId,
-    kind: Option<Kind>,
+    spec: &ServiceSpec,
     laddrs: &[Arc<LocalAddress>],
-    dests: impl Iterator<Item = (&'a Arc<Dest>, u32)>,
+    dests: impl Iterator<Item = (&'a Arc<Dest>, &'a DestSpec)>,
 ) -> Result<RcuBox<Snapshot>> {
     let mut slots = KVec::new();
-    for (dest, weight) in dests {
-        let mut ports = KVec::with_capacity(laddrs.len(), GFP_KERNEL)?;
-        for laddr in laddrs {
-            ports.push(pools.get(id, dest, laddr.addr)?, GFP_KERNEL)?;
-        }
+    for (dest, set) in dests {
+        let has_laddrs = !laddrs.is_empty();
+        let method = match (set.method, dest.addr) {
+            (method, IpAddr::V4(server)) if dest::fullnat(method, has_laddrs) => {
+                Method::FullNat(server, pools.ports(id, server, dest.port, laddrs)?)
+            }
+            (method::MASQ, IpAddr::V4(server)) => Method::Nat(server),
+            _ => Method::NotCarried,
+        };
         let slot = Slot {
             dest: dest.clone(),
-            weight,
-            pools: ports,
+            weight: set.weight,
+            method,
         };
         slots.push(slot, GFP_KERNEL)?;
     }
     RcuBox::new(Snapshot {
-        sched: kind.map(|kind| Sched::prepare(kind, &slots)),
+        sched: spec.kind.map(|kind| Sched::prepare(kind, &slots)),
+        flags: spec.flags,
         laddrs: copy(laddrs.iter())?,
         slots,
     })

@@ -6,19 +6,26 @@
 //! [`Snapshot`](crate::service::Snapshot) of the service included, and then takes effect without a
 //! way to fail: a command that is refused has changed nothing.
 //!
-//! A destination that is deleted while connections go there is laid in a *grave* (`departed`). Added
-//! again to the same service it comes back with its connections and its statistics; otherwise the
-//! grave is closed when the last connection has gone.
+//! A destination that is deleted is laid in a *grave* (`departed`). Added again to the same service it
+//! comes back with its connections and its statistics; otherwise the grave is closed two minutes after
+//! the last connection has gone.
 
 mod change;
 mod departed;
 mod entry;
 mod pools;
+mod services;
 
-pub(crate) use self::entry::{
-    Entry,
-    Member,
-    ServiceSpec, //
+pub(crate) use self::{
+    change::{
+        NO_SERVICE,
+        SERVICE_EXISTS, //
+    },
+    entry::{
+        Entry,
+        Member,
+        ServiceSpec, //
+    }, //
 };
 
 use self::{
@@ -26,7 +33,8 @@ use self::{
         Departed,
         PerCpu, //
     },
-    pools::Pools, //
+    pools::Pools,
+    services::Services, //
 };
 use crate::{
     kapi::netns::Net,
@@ -97,17 +105,21 @@ pub(crate) trait Plane {
     /// Packets from and to the address are worth a look.
     fn learn(&self, addr: IpAddr);
 
-    /// There are so many services now: packets are looked at only while there are some. Process
-    /// context, under the config's lock.
-    fn services_changed(&self, net: &Net, services: usize) -> Result;
+    /// There are so many services of each family now: packets are looked at only while there are
+    /// some. Process context, under the config's lock.
+    fn services_changed(&self, net: &Net, ipv4: usize, ipv6: usize) -> Result;
 }
 
 /// The configuration of a namespace.
 pub(crate) struct Config {
-    services: KVec<Entry>,
+    services: Services,
+    /// Destinations whose family is not that of their service.
+    mixed: usize,
+    /// The number of the youngest destination.
+    members: u64,
     departed: Departed,
     pools: Pools,
-    meter: Meter,
+    meter: KBox<Meter>,
     /// For whoever sums up.
     sums: PerCpu,
     generation: u32,
@@ -117,23 +129,36 @@ impl Config {
     /// The empty configuration. Process context.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
-            services: KVec::new(),
+            services: Services::new(),
+            mixed: 0,
+            members: 0,
             departed: Departed::new()?,
             pools: Pools::new(),
-            meter: Meter::new(Counters::default()),
+            meter: KBox::new(Meter::new(Counters::default()), GFP_KERNEL)?,
             sums: departed::no_counters()?,
             generation: 1,
         })
     }
 
-    /// Every service, oldest first.
-    pub(crate) fn services(&self) -> &[Entry] {
-        &self.services
-    }
-
     /// The service of that name.
     pub(crate) fn find(&self, id: &ServiceId) -> Option<&Entry> {
-        self.services.iter().find(|entry| entry.id() == id)
+        self.services.get(id)
+    }
+
+    /// The oldest service whose number is at least `number`, with its number: above 0, and no other
+    /// service has had it.
+    pub(crate) fn next_service(&self, number: u64) -> Option<(u64, &Entry)> {
+        self.services.next(number)
+    }
+
+    /// All services from that number on, oldest first, each with its number.
+    pub(crate) fn services_from(&self, number: u64) -> impl Iterator<Item = (u64, &Entry)> {
+        self.services.from(number)
+    }
+
+    /// Whether a destination's family is not that of its service.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.mixed > 0
     }
 
     /// Another number after every change, never 0.
@@ -150,7 +175,7 @@ impl Config {
     /// What each possible CPU has counted, never zeroed.
     pub(crate) fn per_cpu(&mut self) -> &[(i32, Counters)] {
         self.departed.count(&mut self.sums);
-        for member in self.services.iter().flat_map(|entry| &entry.members) {
+        for member in self.services.iter().flat_map(Entry::members) {
             departed::add(&mut self.sums, &member.dest);
         }
         &self.sums

@@ -3,14 +3,18 @@
 //! The port pools of a namespace. Services that share a real server share its pools, because they
 //! share its tuples.
 
-use super::entry::Entry;
+use super::services::Services;
 use crate::{
-    dest::Dest,
+    dest,
     pool::{
+        LocalAddress,
         Pool,
         PoolKey, //
     },
-    service::ServiceId, //
+    service::{
+        Ports,
+        ServiceId, //
+    }, //
 };
 use core::net::{
     IpAddr,
@@ -21,6 +25,7 @@ use kernel::{
     rbtree::RBTree,
     sync::Arc, //
 };
+use rlvs_core::wire::IPPROTO_TCP;
 
 /// All pools.
 pub(super) struct Pools {
@@ -44,14 +49,30 @@ impl Pools {
         }
     }
 
-    /// The pool for a destination of a service and a local address, made if need be.
-    pub(super) fn get(
+    /// The pools of a service for a real server and its port, made if need be.
+    pub(super) fn ports(
         &mut self,
         id: &ServiceId,
-        dest: &Dest,
-        laddr: Ipv4Addr,
-    ) -> Result<Arc<Pool>> {
-        let key = key(id, dest, laddr).ok_or(EAFNOSUPPORT)?;
+        server: Ipv4Addr,
+        port: u16,
+        laddrs: &[Arc<LocalAddress>],
+    ) -> Result<Ports> {
+        let mut ports = Ports::default();
+        for proto in id.protocols() {
+            let mut pools = KVec::with_capacity(laddrs.len(), GFP_KERNEL)?;
+            for laddr in laddrs {
+                let key = key(id, *proto, server, port, laddr.addr);
+                pools.push(self.get(key)?, GFP_KERNEL)?;
+            }
+            match *proto {
+                IPPROTO_TCP => ports.tcp = pools,
+                _ => ports.udp = pools,
+            }
+        }
+        Ok(ports)
+    }
+
+    fn get(&mut self, key: PoolKey) -> Result<Arc<Pool>> {
         if let Some(kept) = self.tree.get(&key) {
             return Ok(kept.pool.clone());
         }
@@ -81,7 +102,7 @@ impl Pools {
     ///
     /// A packet on its way may still take a port of a pool that has just become unwanted, so a pool
     /// goes when it is found so twice.
-    pub(super) fn sweep(&mut self, services: &[Entry]) {
+    pub(super) fn sweep(&mut self, services: &Services) {
         if !self.stale {
             return;
         }
@@ -89,13 +110,21 @@ impl Pools {
             kept.unwanted_before = !kept.wanted;
             kept.wanted = false;
         }
-        for entry in services {
-            for laddr in entry.laddrs() {
-                for member in entry.members() {
-                    let kept = key(entry.id(), &member.dest, laddr.addr)
-                        .and_then(|key| self.tree.get_mut(&key));
-                    if let Some(kept) = kept {
-                        kept.wanted = true;
+        for entry in services.iter() {
+            let has_laddrs = !entry.laddrs().is_empty();
+            for member in entry.members() {
+                let IpAddr::V4(server) = member.dest.addr else {
+                    continue;
+                };
+                if !dest::fullnat(member.spec.method, has_laddrs) {
+                    continue;
+                }
+                for proto in entry.id().protocols() {
+                    for laddr in entry.laddrs() {
+                        let key = key(entry.id(), *proto, server, member.dest.port, laddr.addr);
+                        if let Some(kept) = self.tree.get_mut(&key) {
+                            kept.wanted = true;
+                        }
                     }
                 }
             }
@@ -117,15 +146,13 @@ impl Pools {
     }
 }
 
-fn key(id: &ServiceId, dest: &Dest, laddr: Ipv4Addr) -> Option<PoolKey> {
-    let ServiceId::Address { proto, .. } = *id;
-    let IpAddr::V4(server) = dest.addr else {
-        return None;
-    };
-    Some(PoolKey {
+/// A destination without a port is reached at the port of the service. One of a mark may have none
+/// either: then the ports of its pool are unique whichever port of the server the packets are for.
+fn key(id: &ServiceId, proto: u8, server: Ipv4Addr, port: u16, laddr: Ipv4Addr) -> PoolKey {
+    PoolKey {
         proto,
         server,
-        port: dest.port,
+        port: if port == 0 { id.port() } else { port },
         laddr,
-    })
+    }
 }

@@ -3,37 +3,47 @@
 //! The configuration to attributes, in the order in which mainline emits them: some programs depend
 //! on it.
 
-use super::parse::AF_INET;
 use crate::{
     config::{
         Entry,
         Member, //
     },
     dest,
-    kapi::nla::Message,
+    kapi::{
+        nla::Message,
+        time, //
+    },
     service::ServiceId,
     stats::Stats, //
 };
 use core::net::IpAddr;
 use kernel::prelude::*;
-use rlvs_core::uapi::{
-    ipvs::{
-        attr,
-        dest as dest_attr,
-        stats,
-        svc, //
-    },
-    method, //
+use rlvs_core::{
+    flow::Family,
+    uapi::{
+        ipvs::{
+            attr,
+            dest as dest_attr,
+            stats,
+            svc, //
+        },
+        method,
+        svc_flag, //
+    }, //
 };
 
 /// Puts a service.
 pub(super) fn service(entry: &Entry, message: &mut Message<'_>) -> Result {
     message.nest(attr::SERVICE, |nest| {
-        let ServiceId::Address { proto, addr, port } = *entry.id();
-        nest.put_u16(svc::AF, AF_INET)?;
-        nest.put_u16(svc::PROTOCOL, u16::from(proto))?;
-        nest.put(svc::ADDR, &sixteen(addr))?;
-        nest.put_be16(svc::PORT, port)?;
+        nest.put_u16(svc::AF, entry.id().family().number())?;
+        match *entry.id() {
+            ServiceId::Mark { mark, .. } => nest.put_u32(svc::FWMARK, mark)?,
+            ServiceId::Address { proto, addr, port } => {
+                nest.put_u16(svc::PROTOCOL, proto)?;
+                nest.put(svc::ADDR, &sixteen(addr))?;
+                nest.put_be16(svc::PORT, port)?;
+            }
+        }
         let spec = entry.spec();
         let mut name = [0; rlvs_core::uapi::SCHED_NAME_MAX + 1];
         let kind = spec.kind.map_or("none", |kind| kind.name());
@@ -43,9 +53,9 @@ pub(super) fn service(entry: &Entry, message: &mut Message<'_>) -> Result {
         // With its NUL.
         let len = kind.len().saturating_add(1);
         nest.put(svc::SCHED_NAME, name.get(..len).unwrap_or(&name))?;
-        let [a, b, c, d] = spec.flags.to_ne_bytes();
+        let [a, b, c, d] = (spec.flags | svc_flag::HASHED).to_ne_bytes();
         nest.put(svc::FLAGS, &[a, b, c, d, 0xff, 0xff, 0xff, 0xff])?;
-        nest.put_u32(svc::TIMEOUT, spec.timeout)?;
+        nest.put_u32(svc::TIMEOUT, spec.timeout_jiffies / time::HZ)?;
         nest.put(svc::NETMASK, &spec.netmask)?;
         both_stats(nest, svc::STATS, svc::STATS64, &entry.stats())
     })
@@ -78,7 +88,7 @@ pub(super) fn dest(
         nest.put_u32(dest_attr::ACTIVE_CONNS, dest.active())?;
         nest.put_u32(dest_attr::INACT_CONNS, dest.inactive())?;
         nest.put_u32(dest_attr::PERSIST_CONNS, 0)?;
-        nest.put_u16(dest_attr::ADDR_FAMILY, AF_INET)?;
+        nest.put_u16(dest_attr::ADDR_FAMILY, Family::of(dest.addr).number())?;
         both_stats(nest, dest_attr::STATS, dest_attr::STATS64, &member.stats())
     })
 }

@@ -13,6 +13,11 @@ use super::{
     Refused, //
 };
 use crate::{
+    config::{
+        Config,
+        NO_SERVICE,
+        SERVICE_EXISTS, //
+    },
     kapi::{
         genl::{
             Doit,
@@ -24,15 +29,20 @@ use crate::{
             Permission,
             Validation, //
         },
+        inet,
         nla::{
             Attr,
+            Attrs,
             Kind,
+            Policy,
             Table, //
         }, //
     },
     netns::NetState,
+    service::ServiceId,
     LocalModule, //
 };
+use core::net::Ipv4Addr;
 use kernel::{
     module::this_module,
     prelude::*, //
@@ -41,11 +51,18 @@ use rlvs_core::{
     proto::State,
     uapi::{
         self,
+        daemon_state,
         ipvs::{
             attr,
             cmd,
-            info as info_attr, //
-        }, //
+            daemon,
+            dest,
+            info as info_attr,
+            svc, //
+        },
+        IFNAME_MAX,
+        PE_NAME_MAX,
+        SCHED_NAME_MAX, //
     }, //
 };
 
@@ -66,6 +83,45 @@ static POLICY: Table<{ attr::RLVS as usize + 1 }> = Table::new()
     .with(attr::TIMEOUT_TCP_FIN, Kind::U32)
     .with(attr::TIMEOUT_UDP, Kind::U32)
     .with(attr::RLVS, Kind::U32);
+
+static SERVICE: Table<{ svc::STATS64 as usize + 1 }> = Table::new()
+    .with(svc::AF, Kind::U16)
+    .with(svc::PROTOCOL, Kind::U16)
+    .with(svc::ADDR, Kind::Binary(16))
+    .with(svc::PORT, Kind::U16)
+    .with(svc::FWMARK, Kind::U32)
+    .with(svc::SCHED_NAME, Kind::NulString(SCHED_NAME_MAX as u16))
+    .with(svc::FLAGS, Kind::Binary(8))
+    .with(svc::TIMEOUT, Kind::U32)
+    .with(svc::NETMASK, Kind::U32)
+    .with(svc::STATS, Kind::Nest)
+    .with(svc::PE_NAME, Kind::NulString(PE_NAME_MAX as u16));
+
+static DEST: Table<{ dest::TUN_FLAGS as usize + 1 }> = Table::new()
+    .with(dest::ADDR, Kind::Binary(16))
+    .with(dest::PORT, Kind::U16)
+    .with(dest::FWD_METHOD, Kind::U32)
+    .with(dest::WEIGHT, Kind::U32)
+    .with(dest::U_THRESH, Kind::U32)
+    .with(dest::L_THRESH, Kind::U32)
+    .with(dest::ACTIVE_CONNS, Kind::U32)
+    .with(dest::INACT_CONNS, Kind::U32)
+    .with(dest::PERSIST_CONNS, Kind::U32)
+    .with(dest::STATS, Kind::Nest)
+    .with(dest::ADDR_FAMILY, Kind::U16)
+    .with(dest::TUN_TYPE, Kind::U8)
+    .with(dest::TUN_PORT, Kind::U16)
+    .with(dest::TUN_FLAGS, Kind::U16);
+
+static DAEMON: Table<{ daemon::MCAST_TTL as usize + 1 }> = Table::new()
+    .with(daemon::STATE, Kind::U32)
+    .with(daemon::MCAST_IFN, Kind::NulString(IFNAME_MAX as u16))
+    .with(daemon::SYNC_ID, Kind::U32)
+    .with(daemon::SYNC_MAXLEN, Kind::U16)
+    .with(daemon::MCAST_GROUP, Kind::U32)
+    .with(daemon::MCAST_GROUP6, Kind::AtLeast(16))
+    .with(daemon::MCAST_PORT, Kind::U16)
+    .with(daemon::MCAST_TTL, Kind::U8);
 
 static OPS: [Op; 17] = [
     doit::<Set>(cmd::NEW_SERVICE),
@@ -116,55 +172,74 @@ impl Doit for Set {
 
 fn set<'a>(info: &'a Info, state: &NetState) -> Result<(), Refused<'a>> {
     let command = info.command();
-    let service = info.attrs().get(attr::SERVICE);
-    let dest = info.attrs().get(attr::DEST);
-    let refused = |refusal| Refused::by_config(refusal, service, dest);
+    let anything = |refusal| Refused::by_config(refusal, None, None);
     let mut config = state.config.lock();
-    match (command, service) {
-        (cmd::FLUSH, _) => return config.flush(info.net(), state).map_err(refused),
-        (cmd::ZERO, None) => return config.zero(None).map_err(refused),
+    match (command, info.attrs().get(attr::SERVICE)) {
+        (cmd::FLUSH, _) => return config.flush(info.net(), state).map_err(anything),
+        (cmd::ZERO, None) => return config.zero(None).map_err(anything),
         _ => {}
     }
 
-    let service = parse::need(info.attrs(), attr::SERVICE, c"no service is named")?;
-    let id = parse::service_id(service)?;
+    let (service, attrs, id) = named(info)?;
+    let refused = |refusal| Refused::by_config(refusal, Some(service), None);
+    let new = match command {
+        cmd::NEW_SERVICE | cmd::SET_SERVICE => Some(parse::NewService::new(attrs)?),
+        _ => None,
+    };
+    let entry = config.find(&id);
+    match (command, entry) {
+        (cmd::NEW_SERVICE, Some(_)) => return Err(refused(SERVICE_EXISTS)),
+        (cmd::NEW_SERVICE, None) | (_, Some(_)) => {}
+        _ => return Err(refused(NO_SERVICE)),
+    }
+    if let Some(new) = new {
+        let spec = new.spec(&id, entry.map_or(0, |entry| entry.spec().flags))?;
+        return match command {
+            cmd::NEW_SERVICE => config.add_service(info.net(), state, id, spec),
+            _ => config.edit_service(&id, spec),
+        }
+        .map_err(refused);
+    }
     match command {
-        cmd::NEW_SERVICE => {
-            let spec = parse::service_spec(service, 0)?;
-            return config
-                .add_service(info.net(), state, id, spec)
-                .map_err(refused);
-        }
-        cmd::SET_SERVICE => {
-            let flags = config.find(&id).map_or(0, |entry| entry.spec().flags);
-            let spec = parse::service_spec(service, flags)?;
-            return config.edit_service(&id, spec).map_err(refused);
-        }
-        cmd::DEL_SERVICE => return config.del_service(info.net(), state, &id).map_err(refused),
-        cmd::ZERO => return config.zero(Some(&id)).map_err(refused),
-        _ => {}
+        cmd::DEL_SERVICE => config.del_service(info.net(), state, &id).map_err(refused),
+        cmd::ZERO => config.zero(Some(&id)).map_err(refused),
+        _ => set_dest(info, state, &mut config, service, &id),
     }
-
-    // Whatever is wrong with the destination, programs expect to hear of the service first.
-    if config.find(&id).is_none() {
-        return Err(no_service(service));
-    }
-    let dest = parse::need(info.attrs(), attr::DEST, c"no destination is named")?;
-    let (addr, port) = parse::dest_id(dest)?;
-    match command {
-        cmd::NEW_DEST => {
-            let spec = parse::dest_spec(dest)?;
-            parse::one_host(info.net(), addr, dest)?;
-            config.add_dest(state, &id, addr, port, spec)
-        }
-        cmd::SET_DEST => config.edit_dest(&id, addr, port, parse::dest_spec(dest)?),
-        _ => config.del_dest(&id, addr, port),
-    }
-    .map_err(refused)
 }
 
-fn no_service(service: Attr<'_>) -> Refused<'_> {
-    Refused::new(ESRCH, c"no such service").at(service)
+/// The same for destinations of the service of that name, which is there.
+#[inline(never)]
+fn set_dest<'a>(
+    info: &'a Info,
+    state: &NetState,
+    config: &mut Config,
+    service: Attr<'a>,
+    id: &ServiceId,
+) -> Result<(), Refused<'a>> {
+    let command = info.command();
+    let nest = parse::need(info.attrs(), attr::DEST, c"no destination is named")?;
+    let attrs = checked(info, nest, DEST.policy())?;
+    let new = parse::NewDest::new(attrs, command != cmd::DEL_DEST)?;
+    let (addr, port) = new.key(id.family())?;
+    match command {
+        cmd::NEW_DEST => config.add_dest(info.net(), state, id, addr, port, new.spec()?),
+        cmd::SET_DEST => config.edit_dest(id, addr, port, new.spec()?),
+        _ => config.del_dest(id, addr, port),
+    }
+    .map_err(|refusal| Refused::by_config(refusal, Some(service), Some(nest)))
+}
+
+/// The service that a request names, with the attributes that do.
+fn named(info: &Info) -> Result<(Attr<'_>, Attrs<'_>, ServiceId), Refused<'_>> {
+    let service = parse::need(info.attrs(), attr::SERVICE, c"no service is named")?;
+    let attrs = checked(info, service, SERVICE.policy())?;
+    Ok((service, attrs, parse::service_id(attrs)?))
+}
+
+/// The attributes in a nest, which look as they should.
+fn checked<'a>(info: &'a Info, nest: Attr<'a>, policy: Policy) -> Result<Attrs<'a>, Refused<'a>> {
+    info.check(nest.attrs(), policy)
+        .map_err(|_| Refused::new(EINVAL, c"an attribute has the wrong length").at(nest))
 }
 
 /// One service.
@@ -174,10 +249,11 @@ impl Doit for GetService {
     fn doit(info: &Info) -> Result {
         answer(info, || {
             let state = state(info)?;
-            let service = parse::need(info.attrs(), attr::SERVICE, c"no service is named")?;
-            let id = parse::service_id(service)?;
+            let (service, _, id) = named(info)?;
             let config = state.config.lock();
-            let entry = config.find(&id).ok_or(no_service(service))?;
+            let entry = config
+                .find(&id)
+                .ok_or_else(|| Refused::by_config(NO_SERVICE, Some(service), None))?;
             Ok(info.reply(cmd::NEW_SERVICE, |message| dump::service(entry, message))?)
         })
     }
@@ -190,10 +266,11 @@ impl Dump for Services {
     fn dump(dumper: &mut Dumper<'_>) -> Result {
         let state = state(dumper.info()).map_err(|refused| refused.errno)?;
         let config = state.config.lock();
+        let services = config.services_from(dumper.place());
         dumper.each(
             config.generation(),
             cmd::NEW_SERVICE,
-            config.services().iter(),
+            services.map(|(number, entry)| (number.saturating_add(1), entry)),
             dump::service,
         )
     }
@@ -206,19 +283,27 @@ impl Dump for Dests {
     fn dump(dumper: &mut Dumper<'_>) -> Result {
         let info = dumper.info();
         let state = state(info).map_err(|refused| refused.errno)?;
-        let knows_rlvs = info.attrs().get(attr::RLVS).is_some();
-        let id = info
-            .attrs()
-            .get(attr::SERVICE)
-            .and_then(|service| parse::service_id(service).ok());
-        let config = state.config.lock();
-        let Some(entry) = id.and_then(|id| config.find(&id)) else {
+        // Who asks in a way that makes no sense is told of no destinations, as in mainline.
+        let named = info
+            .check(info.attrs(), POLICY.policy())
+            .map(|_| named(info));
+        let Ok(Ok((_, _, id))) = named else {
             return Ok(());
         };
+        let knows_rlvs = info.attrs().get(attr::RLVS).is_some();
+        let config = state.config.lock();
+        let Some(entry) = config.find(&id) else {
+            return Ok(());
+        };
+        let place = dumper.place();
+        let left = |number| place == 0 || number < place;
         dumper.each(
             config.generation(),
             cmd::NEW_DEST,
-            entry.members().iter(),
+            entry
+                .members()
+                .map(|member| (member.number, member))
+                .filter(|(number, _)| left(*number)),
             |member, message| dump::dest(entry, member, knows_rlvs, message),
         )
     }
@@ -230,16 +315,49 @@ struct SetDaemon;
 impl Doit for SetDaemon {
     fn doit(info: &Info) -> Result {
         answer(info, || {
-            let refused = Refused::new(
-                EOPNOTSUPP,
-                c"this version has no connection synchronisation",
-            );
-            Err(match info.attrs().get(attr::DAEMON) {
-                Some(daemon) => refused.at(daemon),
-                None => refused,
+            let nest = parse::need(info.attrs(), attr::DAEMON, c"no daemon is described")?;
+            let attrs = checked(info, nest, DAEMON.policy())?;
+            let which = parse::need(attrs, daemon::STATE, c"master or backup, it is not said")?;
+            if info.command() == cmd::NEW_DAEMON {
+                new_daemon(info, attrs)?;
+            }
+            Err(match parse::read(which, Attr::u32)? {
+                daemon_state::MASTER | daemon_state::BACKUP => {
+                    if info.command() == cmd::NEW_DAEMON {
+                        let message = c"this version has no connection synchronisation";
+                        Refused::new(EOPNOTSUPP, message).at(nest)
+                    } else {
+                        Refused::new(ESRCH, c"the daemon does not run").at(which)
+                    }
+                }
+                _ => Refused::new(EINVAL, c"there are a master and a backup only").at(which),
             })
         })
     }
+}
+
+/// Looks for what is wrong with a daemon that is to be started, its state apart.
+fn new_daemon<'a>(info: &'a Info, attrs: Attrs<'a>) -> Result<(), Refused<'a>> {
+    let device = parse::need(attrs, daemon::MCAST_IFN, c"no network device is named")?;
+    parse::need(attrs, daemon::SYNC_ID, c"the daemon has no number")?;
+    let not_a_group = Refused::new(EINVAL, c"the address is not that of a group");
+    if let Some(group) = attrs.get(daemon::MCAST_GROUP) {
+        if !Ipv4Addr::from(group.padded::<4>()).is_multicast() {
+            return Err(not_a_group.at(group));
+        }
+    } else if let Some(group) = attrs.get(daemon::MCAST_GROUP6) {
+        if group.padded::<1>() != [0xff] {
+            return Err(not_a_group.at(group));
+        }
+    }
+    if state(info)?.config.lock().is_mixed() {
+        let message = c"a destination is of another address family than its service";
+        return Err(Refused::new(EINVAL, message));
+    }
+    if !inet::has_device(info.net(), parse::read(device, Attr::string)?) {
+        return Err(Refused::new(ENODEV, c"no such network device").at(device));
+    }
+    Ok(())
 }
 
 /// The synchronisation daemons that run: none.

@@ -28,26 +28,26 @@ use crate::{
     },
     LocalModule, //
 };
-use core::net::{
-    IpAddr,
-    Ipv4Addr, //
-};
+use core::net::Ipv4Addr;
 use kernel::{
     module::this_module,
     prelude::*,
     sync::atomic::Relaxed, //
 };
-use rlvs_core::uapi::{
-    ipvs::svc,
-    rlvs::{
-        attr,
-        cmd,
-        laddr,
-        FAMILY as NAME,
-        FAMILY_VERSION, //
-    },
-    PE_NAME_MAX,
-    SCHED_NAME_MAX, //
+use rlvs_core::{
+    flow,
+    uapi::{
+        ipvs::svc,
+        rlvs::{
+            attr,
+            cmd,
+            laddr,
+            FAMILY as NAME,
+            FAMILY_VERSION, //
+        },
+        PE_NAME_MAX,
+        SCHED_NAME_MAX, //
+    }, //
 };
 
 /// The family.
@@ -106,25 +106,25 @@ impl Doit for Set {
         answer(info, || {
             let state = state(info)?;
             let service = parse::need(info.attrs(), attr::SERVICE, c"no service is named")?;
-            let id = parse::service_id(service)?;
+            let id = parse::service_id(service.attrs())?;
             let nest = parse::need(info.attrs(), attr::LADDR, c"no local address is named")?;
             let addr = parse::need(
                 nest.attrs(),
                 laddr::ADDR,
                 c"the local address has no address",
             )?;
+            let not_carried =
+                Refused::new(EOPNOTSUPP, c"this version carries FullNAT over IPv4 only");
             let Ok(octets) = <[u8; 4]>::try_from(addr.bytes()) else {
-                return Err(Refused::new(
-                    EOPNOTSUPP,
-                    c"this version carries IPv4 local addresses only",
-                )
-                .at(addr));
+                return Err(not_carried.at(addr));
             };
+            if id.family() != flow::Family::V4 {
+                return Err(not_carried.at(service));
+            }
             let local = Ipv4Addr::from(octets);
             let mut config = state.config.lock();
             if info.command() == cmd::NEW_LADDR {
-                parse::one_host(info.net(), IpAddr::V4(local), addr)?;
-                config.add_laddr(state, &id, local)
+                config.add_laddr(info.net(), state, &id, local)
             } else {
                 config.del_laddr(&id, local)
             }
@@ -142,7 +142,7 @@ impl Dump for LocalAddresses {
         let mut id = None;
         answer(info, || {
             let service = parse::need(info.attrs(), attr::SERVICE, c"no service is named")?;
-            id = Some(parse::service_id(service)?);
+            id = Some(parse::service_id(service.attrs())?);
             Ok(())
         })?;
         let state = state(info).map_err(|refused| refused.errno)?;
@@ -150,10 +150,11 @@ impl Dump for LocalAddresses {
         let Some(entry) = id.and_then(|id| config.find(&id)) else {
             return Ok(());
         };
+        let done = usize::try_from(dumper.place())?;
         dumper.each(
             config.generation(),
             cmd::NEW_LADDR,
-            entry.laddrs().iter(),
+            Iterator::zip(1.., entry.laddrs()).skip(done),
             |local, message| {
                 message.nest(attr::LADDR | NESTED, |nest| {
                     nest.put(laddr::ADDR, &local.addr.octets())?;

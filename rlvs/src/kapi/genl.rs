@@ -69,6 +69,25 @@ impl Info {
         Attrs(self.message().get(Self::PREFIX..).unwrap_or_default())
     }
 
+    /// The attributes, if all of them look as `policy` wants it; those that it does not know are
+    /// not looked at. Else the sender learns which of them does not.
+    pub(crate) fn check<'a>(&self, attrs: Attrs<'a>, policy: Policy) -> Result<Attrs<'a>> {
+        let len = c_int::try_from(attrs.0.len())?;
+        // SAFETY: The attributes are valid for their length, and the policy by its invariants. The
+        // extended ack is null or valid.
+        to_result(unsafe {
+            bindings::__nla_validate(
+                attrs.0.as_ptr().cast(),
+                len,
+                c_int::from(policy.max),
+                policy.table,
+                bindings::netlink_validation_NL_VALIDATE_LIBERAL,
+                self.raw().extack,
+            )
+        })?;
+        Ok(attrs)
+    }
+
     /// What precedes the attributes in a message: both headers. Our families have none of their own.
     const PREFIX: usize = size_of::<bindings::nlmsghdr>() + size_of::<bindings::genlmsghdr>();
 
@@ -79,17 +98,21 @@ impl Info {
         unsafe { slice::from_raw_parts(header.cast::<u8>(), (*header).nlmsg_len as usize) }
     }
 
-    /// Tells the sender in words why the request is refused, and which attribute is to blame.
+    /// Tells the sender in words why the request is refused, and which attribute is to blame, if
+    /// it does not know already.
     pub(crate) fn explain(&self, message: &'static CStr, attr: Option<Attr<'_>>) {
         // SAFETY: The extended ack of a request is null or valid, and ours alone until we return.
         let Some(extack) = (unsafe { self.raw().extack.as_mut() }) else {
             return;
         };
+        if !extack._msg.is_null() {
+            return;
+        }
         extack._msg = message.as_char_ptr();
         if let Some(attr) = attr {
             // An attribute of another message has no offset in this one.
-            if self.message().as_ptr_range().contains(&attr.raw.as_ptr()) {
-                extack.bad_attr = attr.raw.as_ptr().cast();
+            if self.message().as_ptr_range().contains(&attr.0.as_ptr()) {
+                extack.bad_attr = attr.0.as_ptr().cast();
             }
         }
     }
@@ -182,24 +205,27 @@ impl<'a> Dumper<'a> {
         }
     }
 
-    /// Puts one message an item, from the item on where the last buffer ended.
+    /// Where the last buffer ended; 0 at the start.
+    pub(crate) fn place(&self) -> u64 {
+        // SAFETY: By the type invariants; the union holds words in every view of it.
+        unsafe { (*self.cb.as_ptr()).__bindgen_anon_1.args[0] as u64 }
+    }
+
+    /// Puts one message an item. Each comes with the [`Dumper::place`] behind it.
     ///
-    /// `items` are to be the same in every buffer. If they are not, `generation` is another, and
-    /// who asked is told that the dump is inconsistent. 0 is no generation.
+    /// If something has changed from one buffer to the next, `generation` is another, and who asked
+    /// is told that the dump is inconsistent. 0 is no generation.
     pub(crate) fn each<T>(
         &mut self,
         generation: u32,
         command: u8,
-        items: impl Iterator<Item = T>,
+        items: impl Iterator<Item = (u64, T)>,
         mut fill: impl FnMut(T, &mut Message<'_>) -> Result,
     ) -> Result {
         let (skb, cb) = (self.skb, self.cb);
-        // SAFETY: By the type invariants; the union holds words in every view of it.
-        let done = unsafe {
-            (*cb.as_ptr()).seq = generation;
-            (*cb.as_ptr()).__bindgen_anon_1.args[0] as usize
-        };
-        for item in items.skip(done) {
+        // SAFETY: By the type invariants.
+        unsafe { (*cb.as_ptr()).seq = generation };
+        for (place, item) in items {
             // SAFETY: By the type invariants.
             unsafe {
                 self.info().put_message(
@@ -209,8 +235,7 @@ impl<'a> Dumper<'a> {
                     Some(cb),
                     |message| fill(item, message),
                 )?;
-                let place = &raw mut (*cb.as_ptr()).__bindgen_anon_1.args[0];
-                *place = (*place).wrapping_add(1);
+                (*cb.as_ptr()).__bindgen_anon_1.args[0] = place as c_long;
             }
         }
         Ok(())

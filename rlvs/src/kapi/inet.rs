@@ -1,18 +1,56 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a namespace knows of IPv4 addresses.
+//! What a namespace knows of addresses, ports and devices.
 //!
-//! C header: [`include/net/route.h`](srctree/include/net/route.h)
+//! C headers: [`include/net/route.h`](srctree/include/net/route.h),
+//! [`include/net/ipv6.h`](srctree/include/net/ipv6.h)
 
 use super::{
     bindings,
     netns::Net, //
 };
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 
 /// Whether an address is that of one host, this one or another: not a group's, not a broadcast
-/// address, not 0. Process context.
-pub(crate) fn is_one_host(net: &Net, addr: Ipv4Addr) -> bool {
-    // SAFETY: The namespace is valid; any address may be asked for.
-    unsafe { bindings::rlvs_is_one_host(net.as_ptr(), u32::from_ne_bytes(addr.octets())) }
+/// address, not 0, and of link-local IPv6 addresses this host's only. Process context.
+pub(crate) fn is_one_host(net: &Net, addr: IpAddr) -> bool {
+    // SAFETY: The namespace is valid; any address may be asked for, and an IPv6 one is 16 bytes.
+    unsafe {
+        match addr {
+            IpAddr::V4(addr) => {
+                bindings::rlvs_is_one_host(net.as_ptr(), u32::from_ne_bytes(addr.octets()))
+            }
+            IpAddr::V6(addr) => {
+                bindings::rlvs_is_one_host6(net.as_ptr(), addr.octets().as_ptr().cast())
+            }
+        }
+    }
+}
+
+/// Does this host speak IPv6? It may be disabled when it boots.
+pub(crate) fn has_ipv6() -> bool {
+    // SAFETY: Reads what is known since boot.
+    unsafe { bindings::rlvs_has_ipv6() }
+}
+
+/// May only a privileged program listen at the port?
+pub(crate) fn is_privileged_port(net: &Net, port: u16) -> bool {
+    // SAFETY: The namespace is valid.
+    unsafe { bindings::rlvs_port_is_privileged(net.as_ptr(), port) }
+}
+
+/// Is there a network device of that name? Process context.
+pub(crate) fn has_device(net: &Net, name: &[u8]) -> bool {
+    let mut bytes = [0u8; bindings::IFNAMSIZ as usize];
+    let mut room = bytes.iter_mut();
+    for byte in name {
+        match room.next() {
+            Some(place) => *place = *byte,
+            None => return false,
+        }
+    }
+    // The NUL has room, too.
+    // SAFETY: The namespace is valid, and the name ends in a NUL.
+    room.next().is_some()
+        && unsafe { bindings::rlvs_has_device(net.as_ptr(), bytes.as_ptr().cast()) }
 }

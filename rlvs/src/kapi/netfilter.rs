@@ -53,10 +53,19 @@ unsafe impl Sync for Hook {}
 impl Hook {
     /// A hook for IPv4 packets: `H` handles them at `point`, before those with larger priorities.
     pub(crate) const fn ipv4<H: Handler>(point: Point, priority: i32) -> Self {
+        Self::new::<H>(bindings::NFPROTO_IPV4, point, priority)
+    }
+
+    /// The same for IPv6.
+    pub(crate) const fn ipv6<H: Handler>(point: Point, priority: i32) -> Self {
+        Self::new::<H>(bindings::NFPROTO_IPV6, point, priority)
+    }
+
+    const fn new<H: Handler>(family: c_uint, point: Point, priority: i32) -> Self {
         Self(bindings::nf_hook_ops {
             hook: Some(trampoline::<H>),
             // CAST: Small constants of C.
-            pf: bindings::NFPROTO_IPV4 as u8,
+            pf: family as u8,
             hooknum: match point {
                 Point::LocalIn => bindings::nf_inet_hooks_NF_INET_LOCAL_IN,
                 Point::Forward => bindings::nf_inet_hooks_NF_INET_FORWARD,
@@ -72,7 +81,7 @@ impl Hook {
 pub(crate) mod priority {
     use super::bindings;
 
-    /// Where source addresses are translated.
+    /// Where source addresses are translated; IPv6 has it at the same place.
     pub(crate) const NAT_SRC: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_NAT_SRC;
     /// Where destination addresses are translated.
     pub(crate) const NAT_DST: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_NAT_DST;

@@ -26,10 +26,14 @@ const HEADER: usize = 4;
 /// What an attribute must look like.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
+    /// At least one byte.
+    U8,
     /// At least two bytes.
     U16,
     /// At least four bytes.
     U32,
+    /// At least so many bytes.
+    AtLeast(u16),
     /// At most so many bytes.
     Binary(u16),
     /// A string of at most so many bytes and the NUL that ends it.
@@ -69,8 +73,13 @@ impl<const N: usize> Table<N> {
     pub(crate) const fn with(mut self, attr: u16, kind: Kind) -> Self {
         let mut entry: bindings::nla_policy = pin_init::zeroed();
         let number = match kind {
+            Kind::U8 => bindings::NLA_U8,
             Kind::U16 => bindings::NLA_U16,
             Kind::U32 => bindings::NLA_U32,
+            Kind::AtLeast(len) => {
+                entry.len = len;
+                bindings::NLA_UNSPEC
+            }
             Kind::Binary(len) => {
                 entry.len = len;
                 bindings::NLA_BINARY
@@ -104,25 +113,24 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// One attribute of a message.
-///
-/// `raw` is the header and the payload, without padding.
+/// One attribute of a message: its header and its payload, without padding.
 #[derive(Clone, Copy)]
-pub(crate) struct Attr<'a> {
-    pub(super) raw: &'a [u8],
-    payload: &'a [u8],
-    kind: u16,
-}
+pub(crate) struct Attr<'a>(pub(super) &'a [u8]);
 
 impl<'a> Attr<'a> {
     /// The payload.
     pub(crate) fn bytes(&self) -> &'a [u8] {
-        self.payload
+        self.0.get(HEADER..).unwrap_or_default()
+    }
+
+    fn kind(&self) -> Option<u16> {
+        let &[_, _, low, high] = self.0.first_chunk()?;
+        Some(u16::from_ne_bytes([low, high]) & TYPE_MASK)
     }
 
     /// An integer in host order. `EINVAL` if the payload is shorter; more bytes are ignored.
     pub(crate) fn u8(&self) -> Result<u8> {
-        self.payload.first().copied().ok_or(EINVAL)
+        self.bytes().first().copied().ok_or(EINVAL)
     }
 
     /// See [`Attr::u8`].
@@ -140,20 +148,29 @@ impl<'a> Attr<'a> {
         self.chunk().map(u16::from_be_bytes)
     }
 
+    /// The first bytes, with zeroes in place of those that are not there.
+    pub(crate) fn padded<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        for (to, from) in bytes.iter_mut().zip(self.bytes()) {
+            *to = *from;
+        }
+        bytes
+    }
+
     /// The bytes before the first NUL. `EINVAL` if there is none.
     pub(crate) fn string(&self) -> Result<&'a [u8]> {
-        let mut parts = self.payload.split(|byte| *byte == 0);
+        let mut parts = self.bytes().split(|byte| *byte == 0);
         let string = parts.next().ok_or(EINVAL)?;
         parts.next().map(|_| string).ok_or(EINVAL)
     }
 
     /// The attributes in it.
     pub(crate) fn attrs(&self) -> Attrs<'a> {
-        Attrs(self.payload)
+        Attrs(self.bytes())
     }
 
     fn chunk<const N: usize>(&self) -> Result<[u8; N]> {
-        self.payload.first_chunk().copied().ok_or(EINVAL)
+        self.bytes().first_chunk().copied().ok_or(EINVAL)
     }
 }
 
@@ -164,7 +181,7 @@ pub(crate) struct Attrs<'a>(pub(super) &'a [u8]);
 impl<'a> Attrs<'a> {
     /// The attribute of that number; of several the last, as everywhere in netlink.
     pub(crate) fn get(self, number: u16) -> Option<Attr<'a>> {
-        self.filter(|attr| attr.kind == number).last()
+        self.filter(|attr| attr.kind() == Some(number)).last()
     }
 }
 
@@ -174,17 +191,12 @@ impl<'a> Iterator for Attrs<'a> {
     fn next(&mut self) -> Option<Attr<'a>> {
         let bytes = self.0;
         let header: &[u8; HEADER] = bytes.first_chunk()?;
-        let [len_low, len_high, kind_low, kind_high] = *header;
-        let len = usize::from(u16::from_ne_bytes([len_low, len_high]));
-        let raw = bytes.get(..len)?;
-        let payload = raw.get(HEADER..)?;
+        let [low, high, ..] = *header;
+        let len = usize::from(u16::from_ne_bytes([low, high]));
+        let raw = bytes.get(..len).filter(|raw| raw.len() >= HEADER)?;
         // The last attribute may lack its padding.
         self.0 = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
-        Some(Attr {
-            raw,
-            payload,
-            kind: u16::from_ne_bytes([kind_low, kind_high]) & TYPE_MASK,
-        })
+        Some(Attr(raw))
     }
 }
 

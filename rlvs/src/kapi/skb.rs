@@ -188,6 +188,13 @@ impl Packet<'_> {
         })
     }
 
+    /// The mark that firewall rules have set; 0 if none has.
+    #[inline]
+    pub(crate) fn mark(&self) -> u32 {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::rlvs_skb_mark(self.as_ptr()) }
+    }
+
     /// Was the packet for this host's link address, and is it routed?
     #[inline]
     pub(crate) fn is_for_host(&self) -> bool {

@@ -12,5 +12,9 @@ pub(crate) use self::{
         ConnTable,
         CONN_CACHE, //
     },
-    services::ServiceTable, //
+    services::{
+        ServiceTable,
+        Wanted,
+        FTP_DATA, //
+    }, //
 };

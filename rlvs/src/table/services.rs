@@ -3,21 +3,30 @@
 //! The service table: what a packet that belongs to no connection is looked up in.
 
 use crate::{
-    kapi::hash::{
-        Entry,
-        Key,
-        Seed,
-        Table, //
+    kapi::{
+        hash::{
+            Entry,
+            Key,
+            Seed,
+            Table, //
+        },
+        inet,
+        netns::Net, //
     },
     service::{
         Service,
-        ServiceId, //
+        ServiceId,
+        FTP, //
     }, //
 };
 use core::net::IpAddr;
 use kernel::{
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         rcu::{
             self,
             Guard, //
@@ -25,12 +34,19 @@ use kernel::{
         Arc, //
     }, //
 };
+use rlvs_core::{
+    flow::Family,
+    wire::IPPROTO_TCP, //
+};
+
+/// Where an FTP server's own data connections come from.
+pub(crate) const FTP_DATA: u16 = 20;
 
 impl Key for ServiceId {
     fn hash(&self, seed: &Seed) -> u32 {
         match *self {
             Self::Address { proto, addr, port } => {
-                let port = u32::from(port) << 8 | u32::from(proto);
+                let port = u32::from(port) << 16 | u32::from(proto);
                 match addr {
                     IpAddr::V4(addr) => seed.hash([addr.to_bits(), port, 4, 0]),
                     IpAddr::V6(addr) => {
@@ -41,35 +57,114 @@ impl Key for ServiceId {
                     }
                 }
             }
+            Self::Mark { family, mark } => seed.hash([mark, u32::from(family.number()), 0, 1]),
         }
     }
 }
 
+/// What a packet has that a service may be found by.
+pub(crate) struct Wanted {
+    /// Its mark; 0 is none.
+    pub(crate) mark: u32,
+    /// Its protocol.
+    pub(crate) proto: u8,
+    /// Where it goes.
+    pub(crate) addr: IpAddr,
+    /// The port there.
+    pub(crate) port: u16,
+}
+
 /// The services of a namespace.
-pub(crate) struct ServiceTable(Table<ServiceId, Arc<Service>, 1>);
+pub(crate) struct ServiceTable {
+    table: Table<ServiceId, Arc<Service>, 1>,
+    /// How many services there are of each kind that takes a lookup of its own.
+    marks: Atomic<i32>,
+    ftp: Atomic<i32>,
+    all_ports: Atomic<i32>,
+}
 
 impl ServiceTable {
     /// An empty table. Process context.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self(Table::new()?))
+        Ok(Self {
+            table: Table::new()?,
+            marks: Atomic::new(0),
+            ftp: Atomic::new(0),
+            all_ports: Atomic::new(0),
+        })
     }
 
-    /// The service of that name.
+    /// Might there be a service for packets with that mark?
     #[inline]
-    pub(crate) fn find<'g>(&'g self, id: &ServiceId, guard: &'g Guard) -> Option<&'g Service> {
-        Some(&**self.0.find(id, guard)?.entry)
+    pub(crate) fn has_mark(&self, mark: u32) -> bool {
+        mark != 0 && self.marks.load(Relaxed) != 0
+    }
+
+    /// The service that a packet is for: that of its mark, that of its address and port, that of an
+    /// FTP server whose data it may be, that of all ports, in this order.
+    #[inline]
+    pub(crate) fn find<'g>(
+        &'g self,
+        net: &Net,
+        wanted: &Wanted,
+        guard: &'g Guard,
+    ) -> Option<&'g Service> {
+        if self.has_mark(wanted.mark) {
+            let id = ServiceId::Mark {
+                family: Family::of(wanted.addr),
+                mark: wanted.mark,
+            };
+            let found = self.get(&id, guard);
+            if found.is_some() {
+                return found;
+            }
+        }
+        let at = |port| {
+            let id = ServiceId::Address {
+                proto: wanted.proto.into(),
+                addr: wanted.addr,
+                port,
+            };
+            self.get(&id, guard)
+        };
+        let found = at(wanted.port);
+        if found.is_some() {
+            return found;
+        }
+        if wanted.proto == IPPROTO_TCP
+            && self.ftp.load(Relaxed) != 0
+            && (wanted.port == FTP_DATA || !inet::is_privileged_port(net, wanted.port))
+        {
+            let found = at(FTP);
+            if found.is_some() {
+                return found;
+            }
+        }
+        if self.all_ports.load(Relaxed) == 0 {
+            return None;
+        }
+        at(0)
+    }
+
+    #[inline]
+    fn get<'g>(&'g self, id: &ServiceId, guard: &'g Guard) -> Option<&'g Service> {
+        Some(&**self.table.find(id, guard)?.entry)
     }
 
     /// Lets packets find a service from now on. Process context.
     pub(crate) fn insert(&self, service: Arc<Service>) -> Result {
-        let entry = KBox::new(Entry::new([service.id], service), GFP_KERNEL)?;
+        let id = service.id;
+        let entry = KBox::new(Entry::new([id], service), GFP_KERNEL)?;
         let guard = rcu::read_lock();
-        self.0.insert(entry, [true], &guard).map_err(|_| EEXIST)?;
-        let wanted = self.0.wanted_buckets(&guard);
+        self.table
+            .insert(entry, [true], &guard)
+            .map_err(|_| EEXIST)?;
+        let wanted = self.table.wanted_buckets(&guard);
         drop(guard);
+        self.count(&id, 1);
         if let Some(buckets) = wanted {
             // A table of the old size is slower, nothing else.
-            let _ = self.0.resize(buckets);
+            let _ = self.table.resize(buckets);
         }
         Ok(())
     }
@@ -77,8 +172,18 @@ impl ServiceTable {
     /// Packets do not find the service any more. Process context.
     pub(crate) fn remove(&self, id: &ServiceId) {
         let guard = rcu::read_lock();
-        if let Some(hit) = self.0.find(id, &guard) {
-            self.0.remove(hit.entry, &guard);
+        if let Some(hit) = self.table.find(id, &guard) {
+            self.table.remove(hit.entry, &guard);
+            self.count(id, -1);
+        }
+    }
+
+    fn count(&self, id: &ServiceId, by: i32) {
+        match *id {
+            ServiceId::Mark { .. } => self.marks.add(by, Relaxed),
+            ServiceId::Address { port: FTP, .. } => self.ftp.add(by, Relaxed),
+            ServiceId::Address { port: 0, .. } => self.all_ports.add(by, Relaxed),
+            ServiceId::Address { .. } => {}
         }
     }
 }

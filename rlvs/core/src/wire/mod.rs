@@ -10,6 +10,7 @@ pub mod checksum;
 pub mod headers;
 pub mod icmp;
 pub mod ipv4;
+pub mod ipv6;
 pub mod options;
 pub mod rewrite;
 pub mod tcp;
@@ -25,6 +26,8 @@ pub const IPPROTO_ICMP: u8 = 1;
 pub const IPPROTO_TCP: u8 = 6;
 /// UDP's number in the IP header.
 pub const IPPROTO_UDP: u8 = 17;
+/// SCTP's number in the IP header.
+pub const IPPROTO_SCTP: u8 = 132;
 
 /// Why bytes were refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +56,24 @@ pub fn ports(proto: u8, l4: &[u8]) -> Option<(u16, u16)> {
     }
 }
 
+/// The ports of a packet that may open a connection, of any protocol that has connections: `l4` is
+/// what follows its IP header.
+///
+/// A SYN of TCP, an INIT of SCTP and any UDP packet open one.
+pub fn opens(proto: u8, l4: &[u8]) -> Option<(u16, u16)> {
+    /// The type of an SCTP chunk, and where the first one's stands.
+    const INIT: u8 = 1;
+    const CHUNK: usize = 12;
+    let opens = match proto {
+        IPPROTO_TCP => crate::proto::tcp::opens(tcp::Header::parse(l4).ok()?.flags),
+        IPPROTO_UDP => udp::Header::parse(l4).is_ok(),
+        IPPROTO_SCTP => l4.get(CHUNK) == Some(&INIT),
+        _ => false,
+    };
+    let &[s0, s1, d0, d1] = l4.first_chunk()?;
+    opens.then_some((u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -66,6 +87,27 @@ mod tests {
         assert_eq!(ports(IPPROTO_UDP, &quoted), Some((8080, 53)));
         assert_eq!(ports(IPPROTO_ICMP, &quoted), None);
         assert_eq!(ports(IPPROTO_TCP, &quoted[..3]), None);
+    }
+
+    #[test]
+    fn what_opens_a_connection() {
+        let mut l4 = [0; 20];
+        l4[..4].copy_from_slice(&[0x1f, 0x90, 0, 53]);
+        (l4[12], l4[13]) = (0x50, tcp::Flags::SYN);
+        assert_eq!(opens(IPPROTO_TCP, &l4), Some((8080, 53)));
+        assert_eq!(opens(IPPROTO_TCP, &l4[..19]), None);
+        for flags in [tcp::Flags::ACK, tcp::Flags::SYN | tcp::Flags::RST] {
+            l4[13] = flags;
+            assert_eq!(opens(IPPROTO_TCP, &l4), None);
+        }
+        l4[12] = 1;
+        assert_eq!(opens(IPPROTO_SCTP, &l4), Some((8080, 53)));
+        assert_eq!(opens(IPPROTO_SCTP, &l4[..12]), None);
+        l4[12] = 3;
+        assert_eq!(opens(IPPROTO_SCTP, &l4), None);
+        l4[5] = 8;
+        assert_eq!(opens(IPPROTO_UDP, &l4), Some((8080, 53)));
+        assert_eq!(opens(IPPROTO_ICMP, &l4), None);
     }
 
     proptest! {
