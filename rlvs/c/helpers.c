@@ -5,6 +5,7 @@
  * On a kernel with CONFIG_RUST_INLINE_HELPERS they are inlined into the Rust code; __always_inline is
  * needed because the target attributes of C and Rust functions differ, which would forbid it otherwise.
  */
+#include <linux/cpumask.h>
 #include <linux/ip.h>
 #include <linux/jiffies.h>
 #include <linux/module.h>
@@ -12,6 +13,8 @@
 #include <linux/netfilter_ipv4.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/isolation.h>
 #include <linux/seq_file_net.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
@@ -397,6 +400,29 @@ __helper void rust_helper_rlvs_nla_nest_cancel(struct sk_buff *skb, struct nlatt
 __helper int rust_helper_rlvs_nla_put_u64(struct sk_buff *skb, int type, u64 value, int pad)
 {
 	return nla_put_u64_64bit(skb, type, value, pad);
+}
+
+/* Only CPUs that the current task may use. */
+__helper int rust_helper_rlvs_cpulist_parse(const char *text, struct cpumask *mask)
+{
+	int ret = cpulist_parse(text, mask);
+
+	if (!ret)
+		cpumask_and(mask, mask, &current->cpus_mask);
+	return ret;
+}
+
+/* Without a mask those of the housekeeping for kernel threads. */
+__helper size_t rust_helper_rlvs_cpulist_print(char *text, size_t size, const struct cpumask *mask)
+{
+	size_t len;
+
+	rcu_read_lock();
+	if (!mask)
+		mask = housekeeping_cpumask(HK_TYPE_KTHREAD);
+	len = scnprintf(text, size, "%*pbl\n", cpumask_pr_args(mask));
+	rcu_read_unlock();
+	return len;
 }
 
 __helper struct net *rust_helper_rlvs_seq_file_net(struct seq_file *seq)

@@ -5,7 +5,8 @@
 use crate::{
     config::{
         Config,
-        Plane, //
+        Plane,
+        Step, //
     },
     conn::TimeoutTable,
     ext::{
@@ -119,8 +120,12 @@ pub(crate) struct NetState {
     pub(crate) config: Mutex<Config>,
     /// Where the collection of expired connections goes on.
     cursor: Atomic<u32>,
-    /// When rates were last estimated, in jiffies.
-    estimated: Atomic<u32>,
+    /// When the collection is due, in jiffies.
+    collect_at: Atomic<u32>,
+    /// When the round of the configuration has begun, in jiffies.
+    round_began: Atomic<u32>,
+    /// When its next step is due, in jiffies.
+    step_at: Atomic<u32>,
     /// Whether the work was asked to run at once.
     kicked: Atomic<i32>,
     /// When a shortage was last logged, in jiffies.
@@ -129,6 +134,9 @@ pub(crate) struct NetState {
 
 /// The collector passes over the whole table in so many runs, a second each.
 const RUNS_PER_PASS: usize = 4;
+
+/// How long a round of the configuration takes, in jiffies.
+const PERIOD: u32 = rate::PERIOD * time::HZ;
 
 impl NetState {
     /// Packets found the table too small, or something to collect that is worth the haste.
@@ -187,7 +195,9 @@ impl PerNet for NetState {
             to_clients: RouteCache::new()?,
             config <- new_mutex!(Config::new()?),
             cursor: Atomic::new(0),
-            estimated: Atomic::new(time::now()),
+            collect_at: Atomic::new(time::now()),
+            round_began: Atomic::new(time::now()),
+            step_at: Atomic::new(time::now().wrapping_add(PERIOD)),
             kicked: Atomic::new(0),
             logged: Atomic::new(time::now().wrapping_sub(time::HZ)),
         }? Error)
@@ -205,10 +215,31 @@ impl PerNet for NetState {
 }
 
 impl Deferred for NetState {
-    /// Once a second while there is something to do: sizes the table, collects what has expired,
-    /// estimates rates.
+    /// Runs at least once a second while there is something to do, more often if much is configured.
     fn run(&self) {
-        self.kicked.xchg(0, Full);
+        let kicked = self.kicked.xchg(0, Full) != 0;
+        let now = time::now();
+        if kicked || time::until(self.collect_at.load(Relaxed), now, PERIOD) == 0 {
+            self.collect_at.store(now.wrapping_add(time::HZ), Relaxed);
+            self.tend_conns();
+        }
+        let mut busy = true;
+        if time::until(self.step_at.load(Relaxed), now, PERIOD) == 0 {
+            busy = self.tend_config(now);
+        }
+        let serving = self.ipv4_hooks.is_registered() || self.ipv6_hooks.is_registered();
+        if busy || serving || self.conns.len() > 0 {
+            let (now, next) = (time::now(), [&self.collect_at, &self.step_at]);
+            let delay = next.map(|at| time::until(at.load(Relaxed), now, PERIOD));
+            self.work
+                .queue(delay.into_iter().min().unwrap_or(0) as usize);
+        }
+    }
+}
+
+impl NetState {
+    /// Sizes the table, collects what has expired.
+    fn tend_conns(&self) {
         let (wanted, buckets) = {
             let guard = rcu::read_lock();
             (
@@ -231,16 +262,35 @@ impl Deferred for NetState {
             steps,
         );
         self.cursor.store(cursor, Relaxed);
-        let mut busy = true;
-        let (now, last) = (time::now(), self.estimated.load(Relaxed));
-        // A run that comes a little early must not put an estimate off by a second.
-        if now.wrapping_sub(last) >= rate::PERIOD * time::HZ - time::HZ / 4 {
-            self.estimated.store(now, Relaxed);
-            busy = self.config.lock().tick();
-        }
-        let serving = self.ipv4_hooks.is_registered() || self.ipv6_hooks.is_registered();
-        if busy || serving || self.conns.len() > 0 {
-            self.work.queue(time::HZ as usize);
+    }
+
+    /// Goes on with the round of what is configured until its next step is not due yet; false if there
+    /// is nothing to do in the next round.
+    fn tend_config(&self, now: u32) -> bool {
+        let began = self.round_began.load(Relaxed);
+        loop {
+            // The lock is free in between.
+            let step = self.config.lock().step(self.settings.estimates());
+            match step {
+                Step::Now => time::cond_resched(),
+                Step::Slice { done, slices } => {
+                    let part = (PERIOD as usize).saturating_mul(done).checked_div(slices);
+                    let part = part.unwrap_or(0) as u32;
+                    self.step_at.store(began.wrapping_add(part), Relaxed);
+                    return true;
+                }
+                Step::Round { busy } => {
+                    let next = began.wrapping_add(PERIOD);
+                    // Too late for that, or the first round for a long time.
+                    let next = match time::until(next, now, PERIOD) {
+                        0 => now.wrapping_add(PERIOD),
+                        _ => next,
+                    };
+                    self.round_began.store(next, Relaxed);
+                    self.step_at.store(next, Relaxed);
+                    return busy;
+                }
+            }
         }
     }
 }

@@ -2,10 +2,10 @@
 
 //! Statistics: what is counted, and what is shown of it.
 //!
-//! A packet is counted once, in the [`Traffic`] of its destination. What a service or a namespace
-//! has seen is the sum of its destinations and of what was deleted below it, taken when somebody
-//! asks. A [`Meter`] turns such a sum into what is shown: relative to the last time somebody zeroed
-//! it, and with rates.
+//! A packet is counted once, in the [`Traffic`] of its destination. What a service has seen is the sum
+//! of its destinations and of what was deleted below it, taken when somebody asks. What a namespace has
+//! seen is collected from all destinations, again and again. A [`Meter`] turns such a sum into what is
+//! shown: relative to the last time somebody zeroed it, and with rates.
 
 use crate::kapi::percpu;
 use kernel::prelude::*;
@@ -25,18 +25,25 @@ const INBYTES: usize = 3;
 const OUTBYTES: usize = 4;
 
 /// The counters of one destination, on every CPU.
-pub(crate) struct Traffic(percpu::Counters<5>);
+pub(crate) struct Traffic {
+    counted: percpu::Counters<5>,
+    /// What of it was collected. Apart, so that collecting takes no line from a CPU that counts.
+    collected: percpu::Counters<5>,
+}
 
 impl Traffic {
     /// Allocates counters, all zero. Process context.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self(percpu::Counters::new()?))
+        Ok(Self {
+            counted: percpu::Counters::new()?,
+            collected: percpu::Counters::new()?,
+        })
     }
 
     /// Counts a new connection. Any context.
     #[inline]
     pub(crate) fn opened(&self) {
-        self.0.add(CONNS, 1);
+        self.counted.add(CONNS, 1);
     }
 
     /// Counts a packet of so many bytes, from its network header on. Any context.
@@ -46,32 +53,38 @@ impl Traffic {
             Direction::Original => (INPKTS, INBYTES),
             Direction::Reply => (OUTPKTS, OUTBYTES),
         };
-        self.0.add(packets, 1);
-        self.0.add(octets, u64::from(bytes));
+        self.counted.add(packets, 1);
+        self.counted.add(octets, u64::from(bytes));
     }
 
     /// What all CPUs have counted.
     pub(crate) fn total(&self) -> Counters {
         let mut total = Counters::default();
-        self.for_each_cpu(|_, counters| total = total.wrapping_add(&counters));
+        self.counted
+            .for_each_cpu(|_, words| total = total.wrapping_add(&counters(words)));
         total
     }
 
-    /// Calls `f` with each possible CPU and what it has counted, in the order of the CPUs.
-    pub(crate) fn for_each_cpu(&self, mut f: impl FnMut(i32, Counters)) {
-        self.0.for_each_cpu(|cpu, words| {
-            let [conns, inpkts, outpkts, inbytes, outbytes] = words;
-            f(
-                cpu,
-                Counters {
-                    conns,
-                    inpkts,
-                    outpkts,
-                    inbytes,
-                    outbytes,
-                },
-            );
+    /// The same; and calls `f` with each possible CPU, in their order, and what it has counted since
+    /// the last call of this. One caller at a time.
+    pub(crate) fn collect(&self, mut f: impl FnMut(i32, Counters)) -> Counters {
+        let mut total = Counters::default();
+        self.counted.since(&self.collected, |cpu, words, grown| {
+            total = total.wrapping_add(&counters(words));
+            f(cpu, counters(grown));
         });
+        total
+    }
+}
+
+fn counters(words: [u64; 5]) -> Counters {
+    let [conns, inpkts, outpkts, inbytes, outbytes] = words;
+    Counters {
+        conns,
+        inpkts,
+        outpkts,
+        inbytes,
+        outbytes,
     }
 }
 

@@ -1,9 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What an operator may set in `/proc/sys/net/ipv4/vs`, in each namespace.
+//!
+//! Names, ranges, defaults and permissions are mainline's; what begins with `fullnat_` is ours. Not all
+//! have an effect yet: `docs/sysctl.md` tells which.
 
-use crate::kapi::sysctl::Entry;
+use crate::kapi::{
+    sysctl::{
+        buffer_pages,
+        CpuList,
+        Entry,
+        Kind,
+        Limit, //
+    },
+    time::HZ, //
+};
+use core::pin::Pin;
 use kernel::{
+    c_str,
     prelude::*,
     sync::{
         atomic::{
@@ -17,67 +31,151 @@ use rlvs_core::snat::PortRange;
 
 /// The most connections that `conn_max` can allow.
 const CONN_MAX: i32 = 1 << 30;
+/// A day, in jiffies.
+const DAY: i32 = 24 * 60 * 60 * HZ as i32;
 
-/// The settings of a namespace. The C side writes them, we read.
-pub(crate) struct Settings {
-    conn_max: Atomic<i32>,
-    conn_max_ceiling: Atomic<i32>,
-    conn_reuse_mode: Atomic<i32>,
-    expire_nodest_conn: Atomic<i32>,
-    snat_reroute: Atomic<i32>,
-    fullnat_toa_entry: Atomic<i32>,
-    fullnat_toa_kind: Atomic<i32>,
-    fullnat_lport_min: Atomic<i32>,
-    fullnat_lport_max: Atomic<i32>,
-    fullnat_mss_adjust_entry: Atomic<i32>,
+/// Makes the settings of a namespace and their files.
+///
+/// `int` are integers with a default and a limit, `seconds` have a default in jiffies. In the namespaces
+/// of other user namespaces than the first, those `for_root` can only be read.
+macro_rules! settings {
+    (
+        int { $($int:ident = $int_default:expr, $limit:expr;)* }
+        int for_root { $($root_int:ident = $root_default:expr, $root_limit:expr;)* }
+        seconds { $($seconds:ident = $seconds_default:expr;)* }
+        seconds for_root { $($root_seconds:ident = $root_seconds_default:expr;)* }
+    ) => {
+        /// The settings of a namespace. The C side writes them, we read.
+        pub(crate) struct Settings {
+            $($int: Atomic<i32>,)*
+            $($root_int: Atomic<i32>,)*
+            $($seconds: Atomic<i32>,)*
+            $($root_seconds: Atomic<i32>,)*
+            conn_max: Atomic<i32>,
+            conn_max_ceiling: Atomic<i32>,
+            sync_threshold: [Atomic<i32>; 2],
+            sync_qlen_max: Atomic<usize>,
+            est_cpulist: Pin<KBox<CpuList>>,
+        }
+
+        impl Settings {
+            /// Their files.
+            pub(crate) const ENTRIES: &'static [Entry<Self>] = &[
+                $(Entry::new(
+                    c_str!(stringify!($int)),
+                    Kind::Int(|s: &Self| &s.$int, $limit),
+                ),)*
+                $(Entry::new(
+                    c_str!(stringify!($root_int)),
+                    Kind::Int(|s: &Self| &s.$root_int, $root_limit),
+                ).for_root(),)*
+                $(Entry::new(c_str!(stringify!($seconds)), Kind::Seconds(|s: &Self| &s.$seconds)),)*
+                $(Entry::new(
+                    c_str!(stringify!($root_seconds)),
+                    Kind::Seconds(|s: &Self| &s.$root_seconds),
+                ).for_root(),)*
+                Entry::new(
+                    c"conn_max",
+                    Kind::Int(|s: &Self| &s.conn_max, Limit::Ceiling(|s: &Self| &s.conn_max_ceiling, CONN_MAX)),
+                ),
+                // How many packets before a connection is told, and every how many after that.
+                Entry::new(
+                    c"sync_threshold",
+                    Kind::Pair(
+                        |s: &Self| &s.sync_threshold,
+                        |first, every| first >= 0 && every >= 0 && (first < every || every == 0),
+                    ),
+                ),
+                Entry::new(c"sync_qlen_max", Kind::Ulong(|s: &Self| &s.sync_qlen_max)).for_root(),
+                Entry::new(c"est_cpulist", Kind::Cpus(|s: &Self| &s.est_cpulist)).for_root(),
+            ];
+
+            /// What a new namespace starts with. It may have as many connections as the first one, if
+            /// it is not that itself.
+            // Its frame must not be part of that of whoever makes a namespace.
+            #[inline(never)]
+            pub(crate) fn new(first: Option<&Self>) -> Result<Arc<Self>> {
+                let most = first.map_or(CONN_MAX, |first| first.conn_max.load(Relaxed));
+                let settings = Self {
+                    $($int: Atomic::new($int_default),)*
+                    $($root_int: Atomic::new($root_default),)*
+                    $($seconds: Atomic::new($seconds_default),)*
+                    $($root_seconds: Atomic::new($root_seconds_default),)*
+                    conn_max: Atomic::new(most),
+                    conn_max_ceiling: Atomic::new(most),
+                    sync_threshold: [Atomic::new(3), Atomic::new(50)],
+                    sync_qlen_max: Atomic::new(buffer_pages() / 32),
+                    est_cpulist: KBox::pin_init(CpuList::new(), GFP_KERNEL)?,
+                };
+                if first.is_some() {
+                    // Tables of later namespaces may be fuller.
+                    settings.conn_lfactor.store(-2, Relaxed);
+                    settings.svc_lfactor.store(-2, Relaxed);
+                }
+                Ok(Arc::new(settings, GFP_KERNEL)?)
+            }
+        }
+    };
+}
+
+/// Off, on if memory is short, the same while it is, on.
+const MODE: Limit<Settings> = Limit::Range(0, 3);
+/// Off or on.
+const SWITCH: Limit<Settings> = Limit::Range(0, 1);
+/// The binary logarithm of a load.
+const LOAD: Limit<Settings> = Limit::Range(-8, 8);
+const NICE: Limit<Settings> = Limit::Range(-20, 19);
+const PORT: Limit<Settings> = Limit::Range(1, 65535);
+const ANY: Limit<Settings> = Limit::None;
+
+settings! {
+    int {
+        amemthresh = 1024, ANY;
+        am_droprate = 10, ANY;
+        drop_entry = 0, MODE;
+        drop_packet = 0, MODE;
+        conntrack = 0, ANY;
+        secure_tcp = 0, MODE;
+        snat_reroute = 1, ANY;
+        sync_version = 1, SWITCH;
+        sync_ports = 1, Limit::If(|ports| ports > 0 && ports.count_ones() == 1);
+        sync_persist_mode = 0, ANY;
+        cache_bypass = 0, ANY;
+        expire_nodest_conn = 0, ANY;
+        sloppy_tcp = 0, ANY;
+        sloppy_sctp = 0, ANY;
+        expire_quiescent_template = 0, ANY;
+        sync_retries = 0, Limit::Range(0, 3);
+        nat_icmp_send = 0, ANY;
+        pmtu_disc = 1, ANY;
+        backup_only = 0, ANY;
+        conn_reuse_mode = 1, ANY;
+        schedule_icmp = 0, ANY;
+        ignore_tunneled = 0, ANY;
+        fullnat_toa_entry = 1, SWITCH;
+        // 0 and 1 end and pad a list of options, 2 to 8 are what every TCP uses.
+        fullnat_toa_kind = 254, Limit::Range(9, 255);
+        fullnat_lport_min = 1024, PORT;
+        fullnat_lport_max = 65535, PORT;
+        fullnat_mss_adjust_entry = 1, SWITCH;
+    }
+    int for_root {
+        sync_sock_size = 0, ANY;
+        run_estimation = 1, ANY;
+        est_nice = 0, NICE;
+        conn_lfactor = -4, LOAD;
+        svc_lfactor = -3, LOAD;
+    }
+    seconds {
+        sync_refresh_period = 0;
+    }
+    seconds for_root {
+        lblc_expiration = DAY;
+        lblcr_expiration = DAY;
+    }
 }
 
 impl Settings {
-    /// Their files.
-    pub(crate) const ENTRIES: &'static [Entry<Self>] = &[
-        Entry::ceiling(
-            c"conn_max",
-            |s| &s.conn_max,
-            |s| &s.conn_max_ceiling,
-            CONN_MAX,
-        ),
-        Entry::any(c"conn_reuse_mode", |s| &s.conn_reuse_mode),
-        Entry::any(c"expire_nodest_conn", |s| &s.expire_nodest_conn),
-        Entry::any(c"snat_reroute", |s| &s.snat_reroute),
-        Entry::range(c"fullnat_toa_entry", |s| &s.fullnat_toa_entry, 0, 1),
-        // 0 and 1 end and pad a list of options, 2 to 8 are what every TCP uses.
-        Entry::range(c"fullnat_toa_kind", |s| &s.fullnat_toa_kind, 9, 255),
-        Entry::range(c"fullnat_lport_min", |s| &s.fullnat_lport_min, 1, 65535),
-        Entry::range(c"fullnat_lport_max", |s| &s.fullnat_lport_max, 1, 65535),
-        Entry::range(
-            c"fullnat_mss_adjust_entry",
-            |s| &s.fullnat_mss_adjust_entry,
-            0,
-            1,
-        ),
-    ];
-
-    /// What a new namespace starts with. It may have as many connections as the first one, if it is
-    /// not that itself.
-    pub(crate) fn new(first: Option<&Self>) -> Result<Arc<Self>> {
-        let conn_max = first.map_or(CONN_MAX, |first| first.conn_max.load(Relaxed));
-        Ok(Arc::new(
-            Self {
-                conn_max: Atomic::new(conn_max),
-                conn_max_ceiling: Atomic::new(conn_max),
-                conn_reuse_mode: Atomic::new(1),
-                expire_nodest_conn: Atomic::new(0),
-                snat_reroute: Atomic::new(1),
-                fullnat_toa_entry: Atomic::new(1),
-                fullnat_toa_kind: Atomic::new(254),
-                fullnat_lport_min: Atomic::new(1024),
-                fullnat_lport_max: Atomic::new(65535),
-                fullnat_mss_adjust_entry: Atomic::new(1),
-            },
-            GFP_KERNEL,
-        )?)
-    }
-
     /// How many connections there may be.
     #[inline]
     pub(crate) fn conn_max(&self) -> usize {
@@ -95,6 +193,11 @@ impl Settings {
     #[inline]
     pub(crate) fn expire_nodest_conn(&self) -> bool {
         self.expire_nodest_conn.load(Relaxed) != 0
+    }
+
+    /// Whether rates are estimated.
+    pub(crate) fn estimates(&self) -> bool {
+        self.run_estimation.load(Relaxed) != 0 && !self.est_cpulist.is_empty()
     }
 
     /// Whether replies are routed anew once they have their new source.

@@ -16,6 +16,7 @@
 
 pub mod filter;
 pub mod flow;
+pub mod listing;
 pub mod proto;
 pub mod rate;
 pub mod sched;

@@ -5,6 +5,32 @@
 /// How often [`Rate::update`] is to be called, in seconds.
 pub const PERIOD: u32 = 2;
 
+/// Into how many slices a period may be cut.
+pub const MAX_SLICES: usize = 50;
+
+/// Services of a slice, as long as the slices suffice.
+const SLICE: usize = 64;
+
+/// Into how many slices a period is cut if there are so many services: few services are updated in one
+/// go, and many never are.
+pub fn slices(services: usize) -> usize {
+    services.div_ceil(SLICE).clamp(1, MAX_SLICES)
+}
+
+/// How many of the services are to be updated by the end of a slice, counted from 0; in the last slice
+/// all.
+pub fn due(services: usize, slice: usize, slices: usize) -> usize {
+    let done = slice.saturating_add(1);
+    if done >= slices {
+        return services;
+    }
+    // No more than 50 slices, and no machine has that many services.
+    services
+        .saturating_mul(done)
+        .checked_div(slices)
+        .unwrap_or(services)
+}
+
 /// What is counted for a destination, a service or a namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[repr(C)]
@@ -126,6 +152,10 @@ fn unscale(scaled: u64, scale: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{
+        collection::vec,
+        prelude::*, //
+    };
 
     fn counters(n: u64) -> Counters {
         Counters {
@@ -194,6 +224,52 @@ mod tests {
             ..Counters::default()
         });
         assert_eq!(rate.read().cps, 100);
+    }
+
+    /// The arithmetic of mainline's estimator in its own words: net/netfilter/ipvs/ip_vs_est.c,
+    /// `ip_vs_chain_estimation()` and `ip_vs_read_estimator()`.
+    fn mainline(seen: &[u64], scale: u32) -> u64 {
+        let mut average = 0_i64;
+        for units in seen {
+            let rate = (units << (scale - 1)) as i64;
+            average += (rate - average) >> 2;
+        }
+        (average as u64 + ((1 << (scale - 1)) - 1)) >> scale
+    }
+
+    proptest! {
+        #[test]
+        fn rates_are_those_of_mainline(seen in vec(0_u64..1 << 40, 0..50)) {
+            let mut rate = Rate::default();
+            let mut now = Counters::default();
+            for units in &seen {
+                now.conns += units;
+                now.outbytes += units;
+                rate.update(now);
+            }
+            prop_assert_eq!(rate.read().cps, mainline(&seen, 10));
+            prop_assert_eq!(rate.read().outbps, mainline(&seen, 5));
+        }
+
+        #[test]
+        fn every_service_is_updated_once_in_a_period(services in 0_usize..1 << 24) {
+            let slices = slices(services);
+            prop_assert!((1..=MAX_SLICES).contains(&slices));
+            let mut before = 0;
+            for slice in 0..slices {
+                let now = due(services, slice, slices);
+                let share = now.checked_sub(before);
+                prop_assert!(share.is_some_and(|share| share <= SLICE.max(services / MAX_SLICES + 1)));
+                before = now;
+            }
+            prop_assert_eq!(before, services);
+        }
+    }
+
+    #[test]
+    fn few_services_are_updated_in_one_go() {
+        assert_eq!([0, 1, 64, 65, 1_000_000].map(slices), [1, 1, 1, 2, 50]);
+        assert_eq!(due(100, 7, 2), 100);
     }
 
     #[test]

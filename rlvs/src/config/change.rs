@@ -184,8 +184,9 @@ impl Config {
             Some(id) => self.entry(id)?.0.zero(),
             None => {
                 self.services.iter_mut().for_each(Entry::zero);
+                self.collect();
                 let total = self.total();
-                self.meter.zero(total);
+                self.round.meter.zero(total);
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Destinations that were deleted: their connections, and what they have counted.
+//! Destinations that were deleted, and what all have counted, those that are left and those that
+//! are gone.
 
 use super::entry::Member;
 use crate::{
@@ -71,8 +72,10 @@ pub(super) struct Departed {
     graves: RBTree<GraveKey, Grave>,
     /// How many graves there are.
     count: usize,
-    /// What those without a grave have counted.
-    counters: PerCpu,
+    /// Where to go on with closing them.
+    place: Option<GraveKey>,
+    /// What was collected of all destinations, deleted or not.
+    collected: PerCpu,
 }
 
 impl Departed {
@@ -81,26 +84,24 @@ impl Departed {
         Ok(Self {
             graves: RBTree::new(),
             count: 0,
-            counters: no_counters()?,
+            place: None,
+            collected: no_counters()?,
         })
     }
 
-    /// Whether a grave waits to be closed.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.graves.is_empty()
+    /// How many graves wait to be closed.
+    pub(super) fn graves(&self) -> usize {
+        self.count
     }
 
     /// Takes a destination that its service lets go, and says what it has counted so far.
     pub(super) fn bury(&mut self, plots: &mut Plots, id: ServiceId, member: Member) -> Counters {
         let Member { dest, meter, .. } = member;
         dest.dismiss();
-        let counted = dest.traffic.total();
+        let counted = self.collect(&dest);
         let plot = match plots.0.pop() {
             Some(plot) if self.count < IDLE_GRAVES || !dest.is_idle() => plot,
-            _ => {
-                add(&mut self.counters, &dest);
-                return counted;
-            }
+            _ => return counted,
         };
         let key = GraveKey {
             id,
@@ -137,12 +138,36 @@ impl Departed {
         }
     }
 
-    /// Closes the graves where nobody has gone for a while.
-    pub(super) fn settle(&mut self) {
+    /// Collects what a destination has counted since the last time, and gives all that it has counted.
+    pub(super) fn collect(&mut self, dest: &Dest) -> Counters {
+        collect(&mut self.collected, dest)
+    }
+
+    /// What was collected.
+    pub(super) fn collected(&self) -> &PerCpu {
+        &self.collected
+    }
+
+    /// Collects from all graves.
+    pub(super) fn collect_graves(&mut self) {
+        self.place = None;
+        while self.settle(usize::MAX) {}
+    }
+
+    /// Collects from some graves and closes those where nobody has gone for a while; true if there are
+    /// more to look at.
+    pub(super) fn settle(&mut self, graves: usize) -> bool {
         let now = time::now();
-        let mut cursor = self.graves.cursor_front_mut();
-        while let Some(mut here) = cursor {
+        let mut cursor = match self.place.take() {
+            Some(key) => self.graves.cursor_lower_bound_mut(&key),
+            None => self.graves.cursor_front_mut(),
+        };
+        for _ in 0..graves {
+            let Some(mut here) = cursor else {
+                return false;
+            };
             let (_, grave) = here.current_mut();
+            collect(&mut self.collected, &grave.dest);
             let since = match grave.idle_since {
                 _ if !grave.dest.is_idle() => None,
                 None => Some(now),
@@ -150,7 +175,6 @@ impl Departed {
             };
             grave.idle_since = since;
             cursor = if since.is_some_and(|since| now.wrapping_sub(since) >= GRACE) {
-                add(&mut self.counters, &grave.dest);
                 self.count = self.count.wrapping_sub(1);
                 // What comes after the last entry is the one before it.
                 let is_last = here.peek_next().is_none();
@@ -160,38 +184,29 @@ impl Departed {
                 here.move_next()
             };
         }
-    }
-
-    /// Puts what all of them have counted into `sums`.
-    pub(super) fn count(&self, sums: &mut PerCpu) {
-        for (sum, counters) in sums.iter_mut().zip(&self.counters) {
-            *sum = *counters;
-        }
-        for grave in self.graves.values() {
-            add(sums, &grave.dest);
-        }
+        self.place = cursor.map(|here| *here.current().0);
+        self.place.is_some()
     }
 }
 
+fn collect(collected: &mut PerCpu, dest: &Dest) -> Counters {
+    let mut sums = collected.iter_mut();
+    dest.traffic.collect(|_, counters| {
+        if let Some((_, sum)) = sums.next() {
+            *sum = sum.wrapping_add(&counters);
+        }
+    })
+}
+
 /// Zeroes for each possible CPU. Process context.
-pub(super) fn no_counters() -> Result<PerCpu> {
+fn no_counters() -> Result<PerCpu> {
     let mut none = KVec::new();
     let mut result = Ok(());
-    Traffic::new()?.for_each_cpu(|cpu, zero| {
+    Traffic::new()?.collect(|cpu, zero| {
         if let Err(error) = none.push((cpu, zero), GFP_KERNEL) {
             result = Err(error);
         }
     });
     result?;
     Ok(none)
-}
-
-/// Adds what each CPU has counted for a destination.
-pub(super) fn add(sums: &mut PerCpu, dest: &Dest) {
-    let mut sums = sums.iter_mut();
-    dest.traffic.for_each_cpu(|_, counters| {
-        if let Some((_, sum)) = sums.next() {
-            *sum = sum.wrapping_add(&counters);
-        }
-    });
 }

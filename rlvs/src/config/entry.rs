@@ -2,7 +2,10 @@
 
 //! One service of the configuration.
 
-use super::pools::Pools;
+use super::{
+    departed::Departed,
+    pools::Pools, //
+};
 use crate::{
     dest::{
         self,
@@ -136,12 +139,19 @@ impl Entry {
         self.meter.zero(self.total());
     }
 
-    /// Takes the counters at the end of a period.
-    pub(super) fn update(&mut self) {
+    /// Has its counters collected, and if `estimate`, takes them for the end of a period.
+    pub(super) fn update(&mut self, departed: &mut Departed, estimate: bool) {
+        let mut total = self.retired;
         for member in self.members.iter_mut() {
-            member.meter.update(member.dest.traffic.total());
+            let counted = departed.collect(&member.dest);
+            total = total.wrapping_add(&counted);
+            if estimate {
+                member.meter.update(counted);
+            }
         }
-        self.meter.update(self.total());
+        if estimate {
+            self.meter.update(total);
+        }
     }
 
     pub(super) fn publish(&self, snapshot: RcuBox<Snapshot>) {

@@ -14,6 +14,7 @@ mod change;
 mod departed;
 mod entry;
 mod pools;
+mod round;
 mod services;
 
 pub(crate) use self::{
@@ -25,24 +26,23 @@ pub(crate) use self::{
         Entry,
         Member,
         ServiceSpec, //
+    },
+    round::{
+        Step,
+        CHUNK, //
     }, //
 };
 
 use self::{
-    departed::{
-        Departed,
-        PerCpu, //
-    },
+    departed::Departed,
     pools::Pools,
+    round::Round,
     services::Services, //
 };
 use crate::{
     kapi::netns::Net,
     service::ServiceId,
-    stats::{
-        Meter,
-        Stats, //
-    },
+    stats::Stats,
     table::ServiceTable, //
 };
 use core::net::IpAddr;
@@ -119,9 +119,7 @@ pub(crate) struct Config {
     members: u64,
     departed: Departed,
     pools: Pools,
-    meter: KBox<Meter>,
-    /// For whoever sums up.
-    sums: PerCpu,
+    round: KBox<Round>,
     generation: u32,
 }
 
@@ -134,8 +132,7 @@ impl Config {
             members: 0,
             departed: Departed::new()?,
             pools: Pools::new(),
-            meter: KBox::new(Meter::new(Counters::default()), GFP_KERNEL)?,
-            sums: departed::no_counters()?,
+            round: KBox::new(Round::new(), GFP_KERNEL)?,
             generation: 1,
         })
     }
@@ -166,33 +163,42 @@ impl Config {
         self.generation
     }
 
+    /// How many services there are.
+    pub(crate) fn services(&self) -> usize {
+        self.services.len()
+    }
+
     /// What is shown of the traffic of all services there are and were.
+    ///
+    /// If there are many it is as old as the last [`step`](Self::step) that came by: whoever may read
+    /// `/proc` must not hold up who configures.
     pub(crate) fn stats(&mut self) -> Stats {
-        let total = self.total();
-        self.meter.stats(&total)
-    }
-
-    /// What each possible CPU has counted, never zeroed.
-    pub(crate) fn per_cpu(&mut self) -> &[(i32, Counters)] {
-        self.departed.count(&mut self.sums);
-        for member in self.services.iter().flat_map(Entry::members) {
-            departed::add(&mut self.sums, &member.dest);
+        let few = [
+            self.services.len(),
+            self.round.members,
+            self.departed.graves(),
+        ];
+        if few.iter().sum::<usize>() <= CHUNK {
+            self.collect();
         }
-        &self.sums
+        self.round.meter.stats(&self.total())
     }
 
-    /// Updates the rates, closes graves, forgets pools. To be called every
-    /// [`rlvs_core::rate::PERIOD`] seconds; false if there is nothing to do any more.
-    pub(crate) fn tick(&mut self) -> bool {
-        self.services.iter_mut().for_each(Entry::update);
-        let total = self.total();
-        self.meter.update(total);
-        self.departed.settle();
-        self.pools.sweep(&self.services);
-        !self.services.is_empty() || self.departed.is_waiting() || self.pools.is_stale()
+    /// What each possible CPU has counted, never zeroed, of the same age.
+    pub(crate) fn per_cpu(&self) -> &[(i32, Counters)] {
+        self.departed.collected()
     }
 
-    fn total(&mut self) -> Counters {
+    /// Collects what all have counted.
+    fn collect(&mut self) {
+        for member in self.services.iter().flat_map(Entry::members) {
+            self.departed.collect(&member.dest);
+        }
+        self.departed.collect_graves();
+    }
+
+    /// What was collected of all.
+    fn total(&self) -> Counters {
         let none = Counters::default();
         let each = self.per_cpu().iter();
         each.fold(none, |sum, (_, counters)| sum.wrapping_add(counters))

@@ -3,7 +3,7 @@
 //! The port pools of a namespace. Services that share a real server share its pools, because they
 //! share its tuples.
 
-use super::services::Services;
+use super::entry::Entry;
 use crate::{
     dest,
     pool::{
@@ -30,14 +30,19 @@ use rlvs_core::wire::IPPROTO_TCP;
 /// All pools.
 pub(super) struct Pools {
     tree: RBTree<PoolKey, Kept>,
+    /// Counts sweeps.
+    sweep: u32,
+    /// Where the sweep goes on.
+    place: Option<PoolKey>,
     stale: bool,
+    /// Pools that this sweep has found unwanted and not forgotten yet.
+    unwanted: bool,
 }
 
-/// A pool, and whether a service wants it.
+/// A pool, and the last sweep before which somebody wanted it.
 struct Kept {
     pool: Arc<Pool>,
-    wanted: bool,
-    unwanted_before: bool,
+    wanted: u32,
 }
 
 impl Pools {
@@ -45,7 +50,10 @@ impl Pools {
     pub(super) fn new() -> Self {
         Self {
             tree: RBTree::new(),
+            sweep: 0,
+            place: None,
             stale: false,
+            unwanted: false,
         }
     }
 
@@ -73,14 +81,14 @@ impl Pools {
     }
 
     fn get(&mut self, key: PoolKey) -> Result<Arc<Pool>> {
-        if let Some(kept) = self.tree.get(&key) {
+        if let Some(kept) = self.tree.get_mut(&key) {
+            kept.wanted = self.sweep;
             return Ok(kept.pool.clone());
         }
         let pool = Pool::new(key)?;
         let kept = Kept {
             pool: pool.clone(),
-            wanted: false,
-            unwanted_before: false,
+            wanted: self.sweep,
         };
         self.tree.try_create_and_insert(key, kept, GFP_KERNEL)?;
         // The command that asked may yet be refused.
@@ -98,51 +106,67 @@ impl Pools {
         self.stale = true;
     }
 
-    /// Forgets the pools that none of the services wants and no connection uses.
-    ///
-    /// A packet on its way may still take a port of a pool that has just become unwanted, so a pool
-    /// goes when it is found so twice.
-    pub(super) fn sweep(&mut self, services: &Services) {
+    /// A service wants its pools. To be said of every service before a sweep.
+    pub(super) fn want(&mut self, entry: &Entry) {
         if !self.stale {
             return;
         }
-        for kept in self.tree.values_mut() {
-            kept.unwanted_before = !kept.wanted;
-            kept.wanted = false;
-        }
-        for entry in services.iter() {
-            let has_laddrs = !entry.laddrs().is_empty();
-            for member in entry.members() {
-                let IpAddr::V4(server) = member.dest.addr else {
-                    continue;
-                };
-                if !dest::fullnat(member.spec.method, has_laddrs) {
-                    continue;
-                }
-                for proto in entry.id().protocols() {
-                    for laddr in entry.laddrs() {
-                        let key = key(entry.id(), *proto, server, member.dest.port, laddr.addr);
-                        if let Some(kept) = self.tree.get_mut(&key) {
-                            kept.wanted = true;
-                        }
+        let has_laddrs = !entry.laddrs().is_empty();
+        for member in entry.members() {
+            let IpAddr::V4(server) = member.dest.addr else {
+                continue;
+            };
+            if !dest::fullnat(member.spec.method, has_laddrs) {
+                continue;
+            }
+            for proto in entry.id().protocols() {
+                for laddr in entry.laddrs() {
+                    let key = key(entry.id(), *proto, server, member.dest.port, laddr.addr);
+                    if let Some(kept) = self.tree.get_mut(&key) {
+                        kept.wanted = self.sweep;
                     }
                 }
             }
         }
-        self.stale = false;
-        let mut cursor = self.tree.cursor_front_mut();
-        while let Some(here) = cursor {
+    }
+
+    /// Looks at some pools, and forgets those that no service wants and no connection uses; true if
+    /// there are more to look at.
+    ///
+    /// A packet on its way may still take a port of a pool that has just become unwanted, so a pool
+    /// goes when it is found so twice.
+    pub(super) fn sweep(&mut self, pools: usize) -> bool {
+        if !self.stale {
+            return false;
+        }
+        let mut cursor = match self.place.take() {
+            Some(key) => self.tree.cursor_lower_bound_mut(&key),
+            None => self.tree.cursor_front_mut(),
+        };
+        for _ in 0..pools {
+            let Some(here) = cursor else {
+                break;
+            };
             let (_, kept) = here.current();
-            if !kept.wanted && kept.unwanted_before && kept.pool.used() == 0 {
+            let age = self.sweep.wrapping_sub(kept.wanted);
+            if age >= 2 && kept.pool.used() == 0 {
                 // What comes after the last entry is the one before it.
                 let is_last = here.peek_next().is_none();
                 let (neighbour, _removed) = here.remove_current();
                 cursor = neighbour.filter(|_| !is_last);
             } else {
-                self.stale |= !kept.wanted;
+                self.unwanted |= age > 0;
                 cursor = here.move_next();
             }
         }
+        if let Some(here) = cursor {
+            self.place = Some(*here.current().0);
+            return true;
+        }
+        self.stale = self.unwanted;
+        self.unwanted = false;
+        self.sweep = self.sweep.wrapping_add(1);
+        false
     }
 }
 

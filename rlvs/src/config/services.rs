@@ -62,9 +62,9 @@ impl Services {
         }
     }
 
-    /// Whether there are none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_age.is_empty()
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.ipv4.wrapping_add(self.ipv6)
     }
 
     /// The service of that name.
@@ -98,6 +98,18 @@ impl Services {
     /// All, to be changed.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.by_age.values_mut()
+    }
+
+    /// Calls `f` with each from that number on, oldest first, and with its number, as long as `f` says so.
+    pub(super) fn walk(&mut self, from: u64, mut f: impl FnMut(u64, &mut Entry) -> bool) {
+        let mut cursor = self.by_age.cursor_lower_bound_mut(&from);
+        while let Some(mut here) = cursor {
+            let (number, entry) = here.current_mut();
+            if !f(*number, entry) {
+                return;
+            }
+            cursor = here.move_next();
+        }
     }
 
     /// Adds a service that is not there yet.

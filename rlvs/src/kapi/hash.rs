@@ -540,13 +540,16 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         }
     }
 
-    /// Shows `f` all entries of one step of a walk and returns the cursor of the next, `None` at
-    /// the end. Starts at 0. What is in the table from the start to the end of a walk is shown once,
-    /// even if the table is resized meanwhile. `f` runs under a spinlock: it must not sleep or use
-    /// the table.
+    /// Shows `f` the entries of one step of a walk, not many more than `most`, and returns the cursor
+    /// of the next, `None` at the end. Starts at 0. What is in the table from the start to the end of a
+    /// walk is shown once, even if the table is resized meanwhile. `f` runs under a spinlock: it must
+    /// not sleep or use the table.
+    ///
+    /// A cursor is a hash. A step is a bucket, or a part of one whose chain is long.
     pub(crate) fn scan<'g>(
         &'g self,
         cursor: u32,
+        most: usize,
         guard: &'g Guard,
         mut f: impl FnMut(&'g Entry<K, V, N>),
     ) -> Option<u32> {
@@ -566,35 +569,65 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
             Some(future) if future.shift > current.shift => (future, Some(current)),
             Some(future) => (current, Some(future)),
         };
-        let start = small.start(cursor);
-        let next = small.after(cursor);
+        let first = small.start(cursor);
+        let after = small.after(cursor);
+        let each = |f: &mut dyn FnMut(&'g Entry<K, V, N>)| {
+            self.show(small.head(first), f);
+            let mut bucket = large.map(|_| first);
+            while let (Some(large), Some(hash)) = (large, bucket) {
+                self.show(large.head(hash), f);
+                bucket = large.after(hash).filter(|next| Some(*next) != after);
+            }
+        };
+
+        let mut entries = 0usize;
+        each(&mut |_| entries = entries.wrapping_add(1));
+        // The first hash behind the last one is beyond 32 bits.
+        let (from, bucket_end) = (u64::from(cursor), after.map_or(1 << HASH_BITS, u64::from));
+        let end = if entries > most {
+            // Hashes are spread evenly, so a part of them has that part of the entries.
+            let all = bucket_end.wrapping_sub(u64::from(first));
+            let part = all.saturating_mul(most as u64).checked_div(entries as u64);
+            from.saturating_add(part.map_or(1, |part| part.max(1)))
+                .min(bucket_end)
+        } else {
+            bucket_end
+        };
         // After the table has shrunk the first bucket begins before the cursor.
-        let mut show = |entry: &'g Entry<K, V, N>| {
-            if cursor == start
+        let whole = cursor == first && end == bucket_end;
+        each(&mut |entry| {
+            let hash = |node: &Node<K>| u64::from(self.hash(&node.key));
+            if whole
                 || entry
                     .nodes
                     .first()
-                    .is_some_and(|n| self.hash(&n.key) >= cursor)
+                    .map(hash)
+                    .is_some_and(|hash| (from..end).contains(&hash))
             {
                 f(entry);
             }
-        };
-        self.show(small.head(start), &mut show);
-        if let Some(large) = large {
-            let mut bucket = start;
-            loop {
-                self.show(large.head(bucket), &mut show);
-                match large.after(bucket) {
-                    Some(after) if Some(after) != next => bucket = after,
-                    _ => break,
-                }
-            }
+        });
+        u32::try_from(end).ok()
+    }
+
+    /// How many nodes the chain of a bucket has, at most `most`; `None` behind the last bucket. What
+    /// a resize has moved already is not counted.
+    pub(crate) fn chain_len(&self, bucket: usize, most: usize, guard: &Guard) -> Option<usize> {
+        let mut link = self.current(guard).heads.get(bucket)?.load(Acquire);
+        let mut len = 0usize;
+        while len < most {
+            let Some(target) = Target::of(link) else {
+                break;
+            };
+            len = len.wrapping_add(1);
+            // SAFETY: A target is a node, which under the guard is not freed.
+            link = unsafe { target.node.as_ref() }.next.load(Acquire);
         }
-        next
+        Some(len)
     }
 
     /// Shows `f` the entries whose first node is in a chain. The caller holds its stripe.
-    fn show<'g>(&'g self, head: &'g Link<K>, f: &mut impl FnMut(&'g Entry<K, V, N>)) {
+    fn show<'g>(&'g self, head: &'g Link<K>, f: &mut dyn FnMut(&'g Entry<K, V, N>)) {
         let mut link = head.load(Relaxed);
         while let Some(target) = Target::of(link) {
             // SAFETY: By the type invariants it is a node of ours; it was in the chain after the

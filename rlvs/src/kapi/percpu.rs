@@ -95,6 +95,29 @@ impl<const N: usize> Counters<N> {
         for_each_possible_cpu(|cpu| f(cpu, core::array::from_fn(|i| self.on_cpu(cpu, i))));
     }
 
+    /// Calls `f` with each possible CPU, its counters, and what they have grown by since the last call
+    /// with the same `seen`, to which nobody adds. One caller at a time.
+    pub(crate) fn since(&self, seen: &Self, mut f: impl FnMut(i32, [u64; N], [u64; N])) {
+        for_each_possible_cpu(|cpu| {
+            let now: [u64; N] = core::array::from_fn(|i| self.on_cpu(cpu, i));
+            let before: [u64; N] = core::array::from_fn(|i| seen.on_cpu(cpu, i));
+            if now != before {
+                // SAFETY: By the type invariants of `seen`, on a possible CPU; nobody else writes
+                // there, and words tear nowhere for who reads.
+                unsafe {
+                    bindings::rlvs_per_cpu_ptr(seen.0.as_ptr(), cpu)
+                        .cast::<[u64; N]>()
+                        .write_volatile(now);
+                }
+            }
+            let mut grown = now;
+            for (grown, before) in grown.iter_mut().zip(before) {
+                *grown = grown.wrapping_sub(before);
+            }
+            f(cpu, now, grown);
+        });
+    }
+
     fn on_cpu(&self, cpu: i32, index: usize) -> u64 {
         if index >= N {
             return 0;

@@ -44,23 +44,33 @@ struct Cursor {
     next: Option<u64>,
 }
 
-/// A file that everybody may read.
+/// A file, to be read only.
 pub(crate) struct File {
     name: &'static CStr,
+    mode: bindings::umode_t,
     ops: bindings::seq_operations,
 }
 
 impl File {
-    /// The file `name`, which shows what `S` says.
+    /// The file `name`, which shows everybody what `S` says.
     pub(crate) const fn new<S: Show>(name: &'static CStr) -> Self {
         Self {
             name,
+            mode: 0o444,
             ops: bindings::seq_operations {
                 start: Some(start),
                 next: Some(next),
                 stop: Some(stop),
                 show: Some(show::<S>),
             },
+        }
+    }
+
+    /// The same file, for root and the namespace's own root only.
+    pub(crate) const fn private(self) -> Self {
+        Self {
+            mode: 0o440,
+            ..self
         }
     }
 }
@@ -168,7 +178,7 @@ impl<F: Files> Entries<F> {
             let entry = unsafe {
                 bindings::proc_create_net_data(
                     file.name.as_char_ptr(),
-                    0o444,
+                    file.mode,
                     (*net.as_ptr()).proc_net,
                     &raw const file.ops,
                     size_of::<Cursor>() as c_uint,

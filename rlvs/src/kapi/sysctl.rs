@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Integers in `/proc/sys/net`, in every namespace.
+//! Settings in `/proc/sys/net`, in every namespace.
+//!
+//! What is read is text that the kernel makes of a copy, what is written is made a copy of by the
+//! kernel, looked at, and stored if it is in order. So a write that is refused has changed nothing.
 //!
 //! C header: [`include/linux/sysctl.h`](srctree/include/linux/sysctl.h)
 
@@ -14,97 +17,237 @@ use super::{
 };
 use core::{
     pin::Pin,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 use kernel::{
+    cpumask::CpumaskVar,
+    error::{
+        from_result,
+        to_result, //
+    },
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        Mutex, //
     }, //
 };
 
-/// One integer that an operator may set.
+/// A setting of the values `V`.
 pub(crate) struct Entry<V: 'static> {
     name: &'static CStr,
-    value: fn(&V) -> &Atomic<i32>,
-    limit: Limit<V>,
+    kind: Kind<V>,
+    is_for_root: bool,
 }
 
-/// Which values an operator may choose.
-enum Limit<V: 'static> {
+/// What a setting holds.
+pub(crate) enum Kind<V: 'static> {
+    /// An integer.
+    Int(fn(&V) -> &Atomic<i32>, Limit<V>),
+    /// An integer, told in seconds and kept in jiffies.
+    Seconds(fn(&V) -> &Atomic<i32>),
+    /// Two integers. Which two are in order?
+    Pair(fn(&V) -> &[Atomic<i32>; 2], fn(i32, i32) -> bool),
+    /// A number of the size of a pointer.
+    Ulong(fn(&V) -> &Atomic<usize>),
+    /// A list of CPUs.
+    Cpus(fn(&V) -> &CpuList),
+}
+
+/// Which integers are in order.
+pub(crate) enum Limit<V: 'static> {
+    /// All.
+    None,
     /// From the first to the second.
     Range(i32, i32),
+    /// For which this is true.
+    If(fn(i32) -> bool),
     /// From 0 to the ceiling that is kept here. Who has CAP_NET_ADMIN in the first user namespace
     /// may go up to the number instead, and moves the ceiling.
     Ceiling(fn(&V) -> &Atomic<i32>, i32),
 }
 
-impl<V> Entry<V> {
-    /// The integer `name`, whatever its value.
-    pub(crate) const fn any(name: &'static CStr, value: fn(&V) -> &Atomic<i32>) -> Self {
-        Self::range(name, value, i32::MIN, i32::MAX)
-    }
-
-    /// The integer `name`, from `min` to `max`.
-    pub(crate) const fn range(
-        name: &'static CStr,
-        value: fn(&V) -> &Atomic<i32>,
-        min: i32,
-        max: i32,
-    ) -> Self {
+impl<V: Send + Sync> Entry<V> {
+    /// The setting `name`.
+    pub(crate) const fn new(name: &'static CStr, kind: Kind<V>) -> Self {
         Self {
             name,
-            value,
-            limit: Limit::Range(min, max),
+            kind,
+            is_for_root: false,
         }
     }
 
-    /// The integer `name`, from 0 to `ceiling`, which is whatever CAP_NET_ADMIN in the first user
-    /// namespace has last chosen, at most `max`.
-    pub(crate) const fn ceiling(
-        name: &'static CStr,
-        value: fn(&V) -> &Atomic<i32>,
-        ceiling: fn(&V) -> &Atomic<i32>,
-        max: i32,
-    ) -> Self {
+    /// The same, but in the namespaces of other user namespaces than the first it can only be read.
+    pub(crate) const fn for_root(self) -> Self {
         Self {
-            name,
-            value,
-            limit: Limit::Ceiling(ceiling, max),
+            is_for_root: true,
+            ..self
         }
     }
 
-    /// What the C side needs to know of the integer in `values`, which must outlive it.
-    fn table(&'static self, values: &V) -> bindings::ctl_table {
-        let (handler, low, high): (bindings::proc_handler, *const i32, *const i32) = match &self
-            .limit
-        {
-            Limit::Range(min, max) => (Some(bindings::proc_dointvec_minmax), min, max),
-            Limit::Ceiling(ceiling, max) => (Some(below_ceiling), ceiling(values).as_ptr(), max),
-        };
+    /// What the C side needs to know of the setting in `values`, which must outlive it.
+    fn table(&'static self, values: &V, privileged: bool) -> bindings::ctl_table {
         bindings::ctl_table {
             procname: self.name.as_char_ptr(),
-            data: (self.value)(values).as_ptr().cast(),
-            maxlen: size_of::<i32>() as c_int,
-            mode: 0o644,
-            proc_handler: handler,
-            extra1: low.cast_mut().cast(),
-            extra2: high.cast_mut().cast(),
+            data: ptr::from_ref(values).cast_mut().cast(),
+            mode: if self.is_for_root && !privileged {
+                0o444
+            } else {
+                0o644
+            },
+            proc_handler: Some(handle::<V>),
+            extra1: ptr::from_ref(self).cast_mut().cast(),
             ..Default::default()
+        }
+    }
+
+    fn access(&self, values: &V, access: &mut Access) -> Result {
+        match &self.kind {
+            Kind::Int(value, limit) => {
+                let value = value(values);
+                let old = value.load(Relaxed);
+                // A write may hold no number at all: then it is this one that comes back, which no
+                // ceiling lets anybody write.
+                let unset = match limit {
+                    Limit::Ceiling(..) if access.is_write => i32::MIN,
+                    _ => old,
+                };
+                let mut new = unset;
+                access.with(&mut new, bindings::proc_dointvec)?;
+                if access.is_write && new != unset {
+                    limit.admit(values, new)?;
+                    value.store(new, Relaxed);
+                }
+            }
+            Kind::Seconds(value) => {
+                let value = value(values);
+                let mut new = value.load(Relaxed);
+                access.with(&mut new, bindings::proc_dointvec_jiffies)?;
+                if access.is_write {
+                    value.store(new, Relaxed);
+                }
+            }
+            Kind::Pair(pair, is_in_order) => {
+                let [first, second] = pair(values);
+                let mut new = [first.load(Relaxed), second.load(Relaxed)];
+                access.with(&mut new, bindings::proc_dointvec)?;
+                if access.is_write {
+                    let [one, two] = new;
+                    if !is_in_order(one, two) {
+                        return Err(EINVAL);
+                    }
+                    first.store(one, Relaxed);
+                    second.store(two, Relaxed);
+                }
+            }
+            Kind::Ulong(value) => {
+                let value = value(values);
+                let mut new = value.load(Relaxed);
+                access.with(&mut new, bindings::proc_doulongvec_minmax)?;
+                if access.is_write {
+                    value.store(new, Relaxed);
+                }
+            }
+            Kind::Cpus(cpus) => cpus(values).access(access)?,
+        }
+        Ok(())
+    }
+}
+
+impl<V> Limit<V> {
+    /// Is the integer in order, for who writes it now?
+    fn admit(&self, values: &V, new: i32) -> Result {
+        let is_in_order = match self {
+            Self::None => true,
+            Self::Range(min, max) => (*min..=*max).contains(&new),
+            Self::If(is_in_order) => is_in_order(new),
+            Self::Ceiling(ceiling, max) => {
+                let ceiling = ceiling(values);
+                // SAFETY: The current task writes the file.
+                let privileged = unsafe { bindings::capable(bindings::CAP_NET_ADMIN as c_int) };
+                let limit = if privileged {
+                    *max
+                } else {
+                    ceiling.load(Relaxed)
+                };
+                let is_in_order = (0..=limit).contains(&new);
+                if is_in_order && privileged {
+                    ceiling.store(new, Relaxed);
+                }
+                is_in_order
+            }
+        };
+        if is_in_order {
+            Ok(())
+        } else {
+            Err(EINVAL)
         }
     }
 }
 
-/// Handles an [`Entry::ceiling`].
+/// Somebody reads or writes a setting.
+///
+/// # Invariants
+///
+/// The pointers are those that `proc_sys_call_handler()` gives a handler.
+struct Access {
+    is_write: bool,
+    buffer: *mut c_void,
+    lenp: *mut usize,
+    ppos: *mut bindings::loff_t,
+}
+
+/// What the kernel has for values of one kind. It reads and writes as many of them as fit the `maxlen`
+/// bytes at `data`.
+type CHandler = unsafe extern "C" fn(
+    *const bindings::ctl_table,
+    c_int,
+    *mut c_void,
+    *mut usize,
+    *mut bindings::loff_t,
+) -> c_int;
+
+/// What the kernel can read and write: integers of the size that the handler is for.
+trait Plain: Copy {}
+impl Plain for i32 {}
+impl Plain for [i32; 2] {}
+impl Plain for usize {}
+
+impl Access {
+    /// Has the kernel read or write our copy.
+    fn with<T: Plain>(&mut self, copy: &mut T, handler: CHandler) -> Result {
+        let table = bindings::ctl_table {
+            data: ptr::from_mut(copy).cast(),
+            maxlen: size_of::<T>() as c_int,
+            ..Default::default()
+        };
+        // SAFETY: By the type invariants; the table has memory of our own, and without limits the
+        // handlers look at nothing else.
+        to_result(unsafe {
+            handler(
+                &raw const table,
+                self.is_write.into(),
+                self.buffer,
+                self.lenp,
+                self.ppos,
+            )
+        })
+    }
+}
+
+/// Handles every [`Entry`].
 ///
 /// # Safety
 ///
 /// As `proc_sys_call_handler()` calls the handler of an entry that [`Entry::table`] made.
-unsafe extern "C" fn below_ceiling(
+unsafe extern "C" fn handle<V: Send + Sync + 'static>(
     table: *const bindings::ctl_table,
     write: c_int,
     buffer: *mut c_void,
@@ -112,48 +255,89 @@ unsafe extern "C" fn below_ceiling(
     ppos: *mut bindings::loff_t,
 ) -> c_int {
     // SAFETY: By the contract of this function and by what `Entry::table` puts there.
-    let (value, ceiling, max) = unsafe {
+    let (entry, values) = unsafe {
         (
-            Atomic::from_ptr((*table).data.cast::<i32>()),
-            Atomic::from_ptr((*table).extra1.cast::<i32>()),
-            *(*table).extra2.cast::<i32>(),
+            &*(*table).extra1.cast_const().cast::<Entry<V>>(),
+            &*(*table).data.cast_const().cast::<V>(),
         )
     };
-    // A write may hold no number at all: then this is what stays.
-    const UNSET: i32 = i32::MIN;
-    let mut number = if write != 0 {
-        UNSET
-    } else {
-        value.load(Relaxed)
+    // INVARIANT: By the contract of this function.
+    let mut access = Access {
+        is_write: write != 0,
+        buffer,
+        lenp,
+        ppos,
     };
-    let copy = bindings::ctl_table {
-        data: (&raw mut number).cast(),
-        maxlen: size_of::<i32>() as c_int,
-        ..Default::default()
-    };
-    // SAFETY: By the contract of this function; `copy` has an integer of our own.
-    let ret = unsafe { bindings::proc_dointvec(&raw const copy, write, buffer, lenp, ppos) };
-    if write == 0 || ret != 0 || number == UNSET {
-        return ret;
-    }
-    // SAFETY: The current task writes the file.
-    let privileged = unsafe { bindings::capable(bindings::CAP_NET_ADMIN as c_int) };
-    let limit = if privileged {
-        max
-    } else {
-        ceiling.load(Relaxed)
-    };
-    if number < 0 || number > limit {
-        return EINVAL.to_errno();
-    }
-    if privileged {
-        ceiling.store(number, Relaxed);
-    }
-    value.store(number, Relaxed);
-    0
+    from_result(|| entry.access(values, &mut access).map(|()| 0))
 }
 
-/// The integers of every namespace.
+/// A list of CPUs. Until somebody sets it, it is the list of those that may do housekeeping for the
+/// kernel's threads.
+#[pin_data]
+pub(crate) struct CpuList {
+    #[pin]
+    cpus: Mutex<Option<KBox<Mask>>>,
+}
+
+struct Mask(CpumaskVar);
+
+// SAFETY: A mask is plain memory, perhaps behind a pointer that it owns.
+unsafe impl Send for Mask {}
+
+impl CpuList {
+    /// The list that nobody has set.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            cpus <- new_mutex!(None),
+        })
+    }
+
+    /// Has it been set to no CPUs at all?
+    pub(crate) fn is_empty(&self) -> bool {
+        let cpus = self.cpus.lock();
+        cpus.as_ref().is_some_and(|cpus| cpus.0.empty())
+    }
+
+    fn access(&self, access: &mut Access) -> Result {
+        // SAFETY: By the type invariants of `Access`.
+        let (len, pos) = unsafe { (&mut *access.lenp, &mut *access.ppos) };
+        // A list comes in one piece.
+        if *pos != 0 || *len == 0 {
+            *len = 0;
+            return Ok(());
+        }
+        let done = if access.is_write {
+            let cpus = KBox::new(Mask(CpumaskVar::new_zero(GFP_KERNEL)?), GFP_KERNEL)?;
+            // SAFETY: The caller of handlers ends what was written with a NUL; the mask is ours.
+            to_result(unsafe {
+                bindings::rlvs_cpulist_parse(access.buffer.cast(), cpus.0.as_raw())
+            })?;
+            let old = self.cpus.lock().replace(cpus);
+            drop(old);
+            *len
+        } else {
+            let cpus = self.cpus.lock();
+            let cpus = cpus
+                .as_ref()
+                .map_or(ptr::null_mut(), |cpus| cpus.0.as_raw());
+            // SAFETY: The caller of handlers has room for a NUL behind the buffer; the mask is locked.
+            unsafe {
+                bindings::rlvs_cpulist_print(access.buffer.cast(), len.saturating_add(1), cpus)
+            }
+        };
+        *len = done;
+        *pos = bindings::loff_t::try_from(done).unwrap_or(bindings::loff_t::MAX);
+        Ok(())
+    }
+}
+
+/// How many pages of memory buffers may be in.
+pub(crate) fn buffer_pages() -> usize {
+    // SAFETY: Reads counters.
+    unsafe { bindings::nr_free_buffer_pages() as usize }
+}
+
+/// The settings of every namespace.
 pub(crate) trait Values: Send + Sync + Sized + 'static {
     /// Where they are, below `/proc/sys`.
     const PATH: &'static CStr;
@@ -166,7 +350,7 @@ pub(crate) trait Values: Send + Sync + Sized + 'static {
     fn of(net: &Net) -> Option<Arc<Self>>;
 }
 
-/// The integers of one namespace.
+/// The settings of one namespace.
 ///
 /// # Invariants
 ///
@@ -187,8 +371,10 @@ impl<V: Values> Registered<V> {
     fn new(net: &Net) -> Result<Self> {
         let values = V::of(net).ok_or(ENODEV)?;
         let mut table = KVec::with_capacity(V::ENTRIES.len(), GFP_KERNEL)?;
+        // SAFETY: The namespace is valid.
+        let privileged = unsafe { (*net.as_ptr()).user_ns == &raw mut bindings::init_user_ns };
         for entry in V::ENTRIES {
-            table.push(entry.table(&values), GFP_KERNEL)?;
+            table.push(entry.table(&values, privileged), GFP_KERNEL)?;
         }
         // SAFETY: The namespace is valid and the path static; the table and what it points to stay
         // until `drop` has unregistered it.

@@ -17,6 +17,16 @@ pub(crate) fn now() -> u32 {
     unsafe { bindings::rlvs_jiffies() as u32 }
 }
 
+/// Jiffies from `now` to `then`; 0 if it has come, or is further away than `most`.
+pub(crate) fn until(then: u32, now: u32, most: u32) -> u32 {
+    let left = then.wrapping_sub(now);
+    if left > most {
+        0
+    } else {
+        left
+    }
+}
+
 /// Lets other tasks run. Process context.
 pub(crate) fn cond_resched() {
     // SAFETY: Callers are in process context and hold nothing.

@@ -14,7 +14,7 @@ use kernel::sync::rcu;
 
 /// Buckets that are looked at under one RCU read lock.
 const BATCH: usize = 64;
-/// Connections that are taken out of one bucket in one go.
+/// Connections that are taken out in one go.
 const VICTIMS: usize = 16;
 
 /// Takes expired connections out of `steps` buckets from `cursor` on; returns where to go on, 0 at
@@ -34,7 +34,7 @@ pub(crate) fn collect(
             // The bucket is locked while it is shown, so what is found is taken out afterwards.
             let mut victims: [Option<&ConnEntry>; VICTIMS] = [None; VICTIMS];
             let mut free = victims.iter_mut();
-            let next = conns.scan(cursor, &guard, |entry| {
+            let next = conns.scan(cursor, VICTIMS, &guard, |entry| {
                 if entry.is_expired(now, timeouts) {
                     if let Some(place) = free.next() {
                         *place = Some(entry);

@@ -151,6 +151,16 @@ impl ServiceTable {
         Some(&**self.table.find(id, guard)?.entry)
     }
 
+    /// How many buckets the table has.
+    pub(crate) fn buckets(&self, guard: &Guard) -> usize {
+        self.table.buckets(guard)
+    }
+
+    /// As [`Table::chain_len`].
+    pub(crate) fn chain_len(&self, bucket: usize, most: usize, guard: &Guard) -> Option<usize> {
+        self.table.chain_len(bucket, most, guard)
+    }
+
     /// Lets packets find a service from now on. Process context.
     pub(crate) fn insert(&self, service: Arc<Service>) -> Result {
         let id = service.id;

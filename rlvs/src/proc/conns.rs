@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `ip_vs_conn` and `ip_vs_conn_sync`: a head, then one record a step through the table.
+//!
+//! A record's number is a hash: that of the next connection to come, in the order in which the table
+//! has them whatever its size. So a reader finds its place again after the table was resized, and
+//! what stands still is listed once.
+
+use super::print;
+use crate::{
+    conn::{
+        Conn,
+        ConnEntry, //
+    },
+    kapi::{
+        netns::{
+            Net,
+            PerNet, //
+        },
+        proc::Show,
+        time, //
+    },
+    netns::NetState, //
+};
+use kernel::{
+    seq_file::SeqFile,
+    sync::rcu, //
+};
+use rlvs_core::listing;
+
+/// Connections that are listed in one go, under a lock that keeps new ones out of their buckets.
+const MOST: usize = 32;
+
+/// `ip_vs_conn_sync` if `SYNC`, else `ip_vs_conn`.
+pub(super) struct Conns<const SYNC: bool>;
+
+impl<const SYNC: bool> Show for Conns<SYNC> {
+    fn show(net: &Net, record: u64, out: &SeqFile) -> Option<u64> {
+        let state = NetState::of(net)?;
+        let Some(cursor) = record.checked_sub(1) else {
+            print(
+                out,
+                if SYNC {
+                    listing::CONN_SYNC_HEAD
+                } else {
+                    listing::CONN_HEAD
+                },
+            );
+            return Some(1);
+        };
+        let cursor = u32::try_from(cursor).ok()?;
+        let now = time::now();
+        let next = state.conns.scan(cursor, MOST, &rcu::read_lock(), |entry| {
+            // What has expired is gone, collected or not.
+            if let Some(expires) = entry.expires_in(now, &state.timeouts) {
+                conn::<SYNC>(entry, expires, out);
+            }
+        });
+        // Empty steps are many, and none of them returns to user space.
+        time::cond_resched();
+        u64::from(next?).checked_add(1)
+    }
+}
+
+fn conn<const SYNC: bool>(entry: &ConnEntry, expires: u32, out: &SeqFile) {
+    let [original, reply] = entry.keys();
+    let conn: &Conn = entry;
+    print(
+        out,
+        listing::Conn {
+            proto: original.proto,
+            client: (original.src.into(), original.sport),
+            service: (original.dst.into(), original.dport),
+            server: (conn.dest.addr, reply.sport),
+            state: conn.state().name(),
+            // Nobody sends us connections yet.
+            origin: SYNC.then_some("LOCAL"),
+            expires,
+        },
+    );
+}
