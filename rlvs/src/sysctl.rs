@@ -92,8 +92,6 @@ macro_rules! settings {
 
             /// What a new namespace starts with. It may have as many connections as the first one, if
             /// it is not that itself.
-            // Its frame must not be part of that of whoever makes a namespace.
-            #[inline(never)]
             pub(crate) fn new(first: Option<&Self>) -> Result<Arc<Self>> {
                 let most = first.map_or(CONN_MAX, |first| first.conn_max.load(Relaxed));
                 let settings = Self {
