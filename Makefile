@@ -4,11 +4,11 @@
 
 FLAVOUR ?= release
 LAB     ?= fullnat
-export KDIR RUSTC LLVM BINDGEN
+export KDIR RUSTC LLVM BINDGEN DESTDIR PREFIX
 
 # One thing after the other: the parts use all processors themselves.
 .NOTPARALLEL:
-.PHONY: help demo test check modules tools lab bench clean
+.PHONY: help demo test check modules tools install lab bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo 'make check              of these, what runs on the host'
 	@echo 'make modules            rlvs.ko (FLAVOUR=release|debug, or KDIR=TREE for a kernel tree of your own)'
 	@echo 'make tools              rlvsadm'
+	@echo 'make install            what make modules and make tools have built (KDIR and FLAVOUR as there; DESTDIR, PREFIX)'
 	@echo 'make lab LAB=NAME       one lab, explained as it runs: $(notdir $(shell grep -lx "\# A lab: .*" labs/*))'
 	@echo 'make bench              instructions per packet, rlvs beside ip_vs'
 	@echo 'make clean              remove what was built here (kernels and guest stay in the cache)'
@@ -35,6 +36,9 @@ modules:
 
 tools:
 	@scripts/tools
+
+install:
+	@scripts/install $(if $(KDIR),kdir,$(FLAVOUR))
 
 test:
 	@scripts/test

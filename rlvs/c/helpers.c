@@ -361,8 +361,10 @@ __helper void rust_helper_rlvs_send4(struct net *net, struct sk_buff *skb)
 	NF_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_OUT, net, NULL, skb, NULL, skb_dst(skb)->dev, dst_output);
 }
 
+#ifndef RLVS_INLINE
 MODULE_ALIAS_GENL_FAMILY("IPVS");
 MODULE_ALIAS_GENL_FAMILY("RLVS");
+#endif
 
 /* -- control: generic netlink, /proc, addresses */
 
