@@ -8,16 +8,19 @@ import errno
 import json
 import os
 import re
+import socket
 import stat
 import sys
 import threading
 import time
 
+import genl
 import kernel
 import packet
 import wire
+from genl import Genl
 from lib import GHOST_SERVERS, RLVS, VIP, Flow, Tap, each, hexed, need_rlvs, run, wait_for
-from packet import ACK, SYN, TCP
+from packet import ACK, SYN, TCP, UDP
 
 SERVER = GHOST_SERVERS[0]
 FILES = {"ip_vs": 0o444, "ip_vs_app": 0o444, "ip_vs_conn": 0o444, "ip_vs_conn_sync": 0o444,
@@ -367,3 +370,93 @@ def test_listing_services(world, kind):
     assert [port for port in found if port not in gone] == [port for port in names if port not in gone]
     assert len(found) == len(set(found))
     world.adm("-C")
+
+
+# -- many services
+
+SERVICES = int(os.environ.get("RLVS_SERVICES", 300 if kernel.DEBUG else 3000))
+
+
+def add_services(world, count):
+    """Adds UDP services of 10.9.1.80:10000 and on, with a destination each, a hundred messages at a time."""
+    def message(number):
+        addr, port = f"10.9.{1 + number // 30000}.80", 10000 + number % 30000
+        key = genl.service(addr, port, socket.IPPROTO_UDP, full=False)
+        yield genl.NEW_SERVICE, genl.service(addr, port, socket.IPPROTO_UDP)
+        yield genl.NEW_DEST, key + genl.dest(SERVER, 53)
+    with world.director, Genl("IPVS") as ipvs:
+        for first in range(0, count, 50):
+            ipvs.batch([one for number in range(first, min(first + 50, count)) for one in message(number)])
+
+
+def work_time():
+    """Milliseconds that the kernel's unbound workers have run so far."""
+    spent = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/sched", encoding="ascii") as file:
+                text = file.read()
+        except OSError:
+            continue
+        if text.startswith("kworker/u"):
+            spent += float(re.search(r"se.sum_exec_runtime\s*:\s*([0-9.]+)", text)[1])
+    return spent
+
+
+def test_many_services(world):
+    """Thousands of services are estimated without anybody who asks for one having to wait."""
+    world.adm("-C")
+    start = time.monotonic()
+    add_services(world, SERVICES)
+    added = time.monotonic() - start
+    with world.director, Genl("IPVS") as ipvs:
+        key = genl.service("10.9.1.80", 10000, socket.IPPROTO_UDP, full=False)
+        took, spent, end = [], work_time(), time.monotonic() + 10
+        while time.monotonic() < end:
+            start = time.monotonic()
+            ipvs.call(genl.GET_SERVICE, key)
+            took.append(time.monotonic() - start)
+            time.sleep(0.002)
+        spent = work_time() - spent
+    took.sort()
+    print(f"# {SERVICES} services were added in {added:.1f} s; of {len(took)} requests in 10 s half took "
+          f"{took[len(took) // 2] * 1e3:.1f} ms, one in a hundred {took[-len(took) // 100] * 1e3:.1f} ms, "
+          f"the longest {took[-1] * 1e3:.1f} ms; workers ran {spent / 5:.0f} ms in a round of 2 s")
+    assert took[-1] < 0.5 * kernel.SLOW, f"a request took {took[-1]:.2f} s"
+    start = time.monotonic()
+    world.adm("-C")
+    print(f"# they were deleted in {time.monotonic() - start:.1f} s")
+
+
+def test_rates_in_every_slice(world):
+    """Of many services each has the rates of its own traffic, wherever it stands among them."""
+    world.adm("-C")
+    add_services(world, 260)
+    world.director.ip("addr add 10.9.1.80/32 dev lo")
+    busy = [10000, 10100, 10259]
+
+    def rates():
+        found = {}
+        for line in world.adm("-Ln --rate").splitlines()[3:]:
+            word = line.split()
+            if word[0] == "UDP":
+                found[int(word[1].split(":")[1])] = int(word[3])
+        return found
+    tap = Tap(world.client, "c0")
+    try:
+        def shown():
+            for port in busy:
+                tap.send(*[packet.ip(SOURCES[0], "10.9.1.80", UDP, packet.udp(SOURCES[0], "10.9.1.80", 7, port))] * 20)
+            return all(rates()[port] for port in busy)
+        wait_for(shown, 15, 0.2, "the rates of busy services")
+        assert sorted(port for port, rate in rates().items() if rate) == busy
+        wait_for(lambda: not any(rates().values()), 60, 1, "the rates to fall")
+        with world.settings(run_estimation=0):
+            for _ in range(30):
+                shown()
+                time.sleep(0.1)
+            assert not any(rates().values()), "rates are estimated that were switched off"
+        wait_for(shown, 15, 0.2, "the rates to be estimated again")
+    finally:
+        tap.sock.close()
+        world.adm("-C")

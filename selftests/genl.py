@@ -148,6 +148,17 @@ class Genl:
                     return replies
                 replies.append((part[0], part[4:]))
 
+    def batch(self, messages):
+        """Sends (command, payload) in one system call, raises Refused for the last one only."""
+        *others, last = messages
+        data = b""
+        for command, payload in others:
+            self.sequence += 1
+            body = struct.pack("=BBH", command, 1, 0) + payload
+            data += struct.pack("=IHHII", 16 + len(body), self.family, REQUEST, self.sequence, 0) + body
+        self.sock.send(data)
+        self.call(*last)
+
     @staticmethod
     def _message(part):
         """The text of an extended acknowledgement, behind the copy of the request's header."""
