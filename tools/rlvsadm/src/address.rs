@@ -3,6 +3,7 @@
 //! Addresses and ports as people write them: numbers, names of hosts, names of ports.
 
 use std::{
+    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
     ops::RangeInclusive,
 };
@@ -19,21 +20,26 @@ const SHOWN_MAX: usize = 59;
 
 /// Reads `ADDRESS[:PORT]`, where either may be a name; the port's name is looked up for `protocol`.
 ///
-/// IPv6 addresses stand in brackets, which may be missing if no port follows.
-pub fn parse_endpoint(text: &str, protocol: Option<u16>) -> Result<(IpAddr, Option<u16>), String> {
+/// IPv6 addresses stand in brackets, which may be missing if no port follows. A name in brackets is
+/// that of a host with an IPv6 address: so a listing with names can be read again.
+pub fn parse_endpoint(text: &str, protocol: u16) -> Result<(IpAddr, Option<u16>), String> {
     if let Some(rest) = text.strip_prefix('[') {
         let Some((address, rest)) = rest.split_once(']') else {
             return Err("the bracket is not closed: write [ADDRESS]:PORT".to_owned());
         };
-        let address: Ipv6Addr = address
-            .parse()
-            .map_err(|_| format!("`{address}' is not an IPv6 address"))?;
+        let address = match address.parse::<Ipv6Addr>() {
+            Ok(address) => address.into(),
+            Err(_) => resolve(address)?
+                .into_iter()
+                .find(IpAddr::is_ipv6)
+                .ok_or_else(|| format!("`{address}' is not an IPv6 address"))?,
+        };
         let port = match rest.strip_prefix(':') {
             Some(port) => Some(parse_port(port, protocol)?),
             None if rest.is_empty() => None,
             None => return Err(format!("`{rest}' after the bracket: write [ADDRESS]:PORT")),
         };
-        return Ok((address.into(), port));
+        return Ok((address, port));
     }
     if let Ok(address) = text.parse::<Ipv6Addr>() {
         return Ok((address.into(), None));
@@ -55,15 +61,7 @@ fn parse_host(host: &str) -> Result<IpAddr, String> {
             "`{host}' is not an IPv6 address; with a port, write [ADDRESS]:PORT"
         ));
     }
-    // A resolver takes a bare number for an address: surely not what was meant.
-    if host.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("`{host}' is not an address: write ADDRESS[:PORT]"));
-    }
-    let addresses: Vec<IpAddr> = (host, 0)
-        .to_socket_addrs()
-        .map_err(|_| format!("`{host}' is neither an address nor the name of a known host"))?
-        .map(|address| address.ip())
-        .collect();
+    let addresses = resolve(host)?;
     let preferred = addresses.iter().find(|address| address.is_ipv4());
     match preferred.or(addresses.first()) {
         Some(&address) => Ok(address),
@@ -71,8 +69,43 @@ fn parse_host(host: &str) -> Result<IpAddr, String> {
     }
 }
 
+/// The addresses of a host.
+fn resolve(host: &str) -> Result<Vec<IpAddr>, String> {
+    // A resolver takes a bare number for an address: surely not what was meant.
+    if host.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("`{host}' is not an address: write ADDRESS[:PORT]"));
+    }
+    let addresses = (host, 0)
+        .to_socket_addrs()
+        .map_err(|_| format!("`{host}' is neither an address nor the name of a known host"))?;
+    Ok(addresses.map(|address| address.ip()).collect())
+}
+
+/// Reads the netmask of IPv4 clients in any form that inet_aton knows: it may mask any bits.
+pub fn parse_netmask(text: &str) -> Result<Ipv4Addr, String> {
+    let unknown = || "not a mask like 255.255.255.0".to_owned();
+    // A mask like 0.0.0.24 would be the outcome, and a prefix length is meant.
+    if text
+        .parse()
+        .is_ok_and(|length: u8| (1..=32).contains(&length))
+    {
+        return Err(unknown());
+    }
+    let hints = AddrInfoHints {
+        flags: libc::AI_NUMERICHOST,
+        address: libc::AF_INET,
+        ..AddrInfoHints::default()
+    };
+    let found = getaddrinfo(Some(text), None, Some(hints)).map_err(|_| unknown())?;
+    let mask = found.flatten().find_map(|info| match info.sockaddr.ip() {
+        IpAddr::V4(mask) => Some(mask),
+        IpAddr::V6(_) => None,
+    });
+    mask.ok_or_else(unknown)
+}
+
 /// Reads a port number or the name of a port.
-fn parse_port(text: &str, protocol: Option<u16>) -> Result<u16, String> {
+fn parse_port(text: &str, protocol: u16) -> Result<u16, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text
             .parse()
@@ -80,9 +113,9 @@ fn parse_port(text: &str, protocol: Option<u16>) -> Result<u16, String> {
     }
     let unknown = || format!("`{text}' is neither a port number nor a name of /etc/services");
     let (socktype, protocol) = match protocol {
-        Some(TCP) => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
-        Some(UDP) => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
-        Some(SCTP) => (libc::SOCK_STREAM, libc::IPPROTO_SCTP),
+        TCP => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
+        UDP => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+        SCTP => (libc::SOCK_STREAM, libc::IPPROTO_SCTP),
         _ => return Err(unknown()),
     };
     let hints = AddrInfoHints {
@@ -154,12 +187,24 @@ fn port_name(port: u16, protocol: Option<u16>) -> String {
     let flags = match protocol {
         Some(TCP) => libc::NI_NUMERICHOST,
         Some(UDP) => libc::NI_NUMERICHOST | libc::NI_DGRAM,
+        Some(SCTP) => return sctp_port_name(port).unwrap_or_else(|| port.to_string()),
         _ => return port.to_string(),
     };
     match getnameinfo(&SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), flags) {
         Ok((_, name)) => name,
         Err(_) => port.to_string(),
     }
+}
+
+/// The name of a port of SCTP, for which the resolver cannot be asked.
+fn sctp_port_name(port: u16) -> Option<String> {
+    let services = fs::read_to_string("/etc/services").ok()?;
+    let wanted = format!("{port}/sctp");
+    services.lines().find_map(|line| {
+        let mut words = line.split('#').next()?.split_ascii_whitespace();
+        let name = words.next()?;
+        (words.next()? == wanted).then(|| name.to_owned())
+    })
 }
 
 /// Reads `ADDRESS`, `FIRST-LAST` or `ADDRESS/PREFIX` and gives every address of it.
@@ -247,7 +292,7 @@ mod tests {
 
     #[test]
     fn addresses_with_and_without_port() {
-        let parse = |text| parse_endpoint(text, Some(TCP)).unwrap();
+        let parse = |text| parse_endpoint(text, TCP).unwrap();
         assert_eq!(parse("10.0.0.1:80"), (ip("10.0.0.1"), Some(80)));
         assert_eq!(parse("10.0.0.1"), (ip("10.0.0.1"), None));
         assert_eq!(parse("10.0.0.1:0"), (ip("10.0.0.1"), Some(0)));
@@ -262,34 +307,44 @@ mod tests {
             return;
         }
         assert_eq!(
-            parse_endpoint("localhost:http", Some(TCP)).unwrap(),
+            parse_endpoint("localhost:http", TCP).unwrap(),
             (ip("127.0.0.1"), Some(80))
         );
         assert_eq!(
-            parse_endpoint("10.0.0.1:domain", Some(UDP)).unwrap(),
+            parse_endpoint("10.0.0.1:domain", UDP).unwrap(),
             (ip("10.0.0.1"), Some(53))
         );
         // Known under UDP alone.
-        assert!(parse_endpoint("10.0.0.1:tftp", Some(TCP)).is_err());
-        // A firewall mark has no protocol that a name could belong to.
-        assert!(parse_endpoint("10.0.0.1:http", None).is_err());
+        assert!(parse_endpoint("10.0.0.1:tftp", TCP).is_err());
+    }
+
+    #[test]
+    fn netmasks_are_any_that_inet_aton_reads() {
+        let mask = |text| parse_netmask(text).map(|mask| mask.octets());
+        assert_eq!(mask("255.255.0.0"), Ok([255, 255, 0, 0]));
+        assert_eq!(mask("0.0.0.255"), Ok([0, 0, 0, 255]));
+        assert_eq!(mask("0xffffff00"), Ok([255, 255, 255, 0]));
+        assert_eq!(mask("0"), Ok([0; 4]));
+        for text in ["24", "255.255.256.0", "nonsense", "", "::"] {
+            assert!(mask(text).is_err(), "{text}");
+        }
     }
 
     #[test]
     fn short_ipv4_addresses_as_inet_aton_reads_them() {
         assert_eq!(
-            parse_endpoint("10.9:80", Some(TCP)).unwrap(),
+            parse_endpoint("10.9:80", TCP).unwrap(),
             (ip("10.0.0.9"), Some(80))
         );
         assert_eq!(
-            parse_endpoint("0x0a000007:80", Some(TCP)).unwrap(),
+            parse_endpoint("0x0a000007:80", TCP).unwrap(),
             (ip("10.0.0.7"), Some(80))
         );
     }
 
     #[test]
     fn mistakes_are_named() {
-        let error = |text| parse_endpoint(text, Some(TCP)).unwrap_err();
+        let error = |text| parse_endpoint(text, TCP).unwrap_err();
         assert!(error("80").contains("ADDRESS[:PORT]"));
         assert!(error("10.0.0.1:65536").contains("0 to 65535"));
         assert!(error("10.0.0.1:").contains("no port"));
@@ -322,6 +377,8 @@ mod tests {
         assert_eq!(shown(69, Some(TCP)), "localhost:69");
         // A firewall mark has no protocol that a name could belong to.
         assert_eq!(shown(80, None), "localhost:80");
+        assert_eq!(shown(5672, Some(SCTP)), "localhost:amqp");
+        assert_eq!(shown(80, Some(SCTP)), "localhost:80");
         assert_eq!(shown(0, Some(TCP)), "localhost:0");
     }
 

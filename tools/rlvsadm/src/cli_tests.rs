@@ -5,7 +5,7 @@ use rlvs_core::uapi::{method, svc_flag};
 use super::*;
 use crate::{
     help,
-    model::{Family, TunnelChecksum, TunnelKind},
+    model::{DaemonState, Family, TunnelChecksum, TunnelKind},
     testdata,
 };
 
@@ -228,6 +228,64 @@ fn listings() {
 }
 
 #[test]
+fn daemons_with_defaults_and_with_everything() {
+    let plain = Daemon {
+        state: DaemonState::Master,
+        interface: "eth0".to_owned(),
+        sync_id: 0,
+        max_length: None,
+        group: None,
+        port: None,
+        ttl: None,
+    };
+    assert_eq!(
+        action("--start-daemon master"),
+        Action::StartDaemon(plain.clone())
+    );
+    let full = Daemon {
+        state: DaemonState::Backup,
+        interface: "bond0".to_owned(),
+        sync_id: 255,
+        max_length: Some(65507),
+        group: Some("ff02::81".parse().unwrap()),
+        port: Some(8900),
+        ttl: Some(9),
+    };
+    let line = "--start-daemon=backup --mcast-interface bond0 --syncid 255 --sync-maxlen 65507 \
+                --mcast-group ff02::81 --mcast-port 8900 --mcast-ttl 9";
+    assert_eq!(action(line), Action::StartDaemon(full));
+    assert_eq!(
+        action("--stop-daemon master --syncid 3"),
+        Action::StopDaemon(Daemon {
+            sync_id: 3,
+            ..plain
+        })
+    );
+    assert_eq!(
+        action("-L --daemon --json"),
+        Action::ListDaemons { json: true }
+    );
+    for line in [
+        "--start-daemon master --mcast-group 10.0.0.1",
+        "--start-daemon master --mcast-interface a-name-of-16-chr",
+        "--stop-daemon master --mcast-ttl 1",
+        "-L --daemon -t 10.0.0.1:80",
+    ] {
+        assert_eq!(failure(line).0, 2, "{line}");
+    }
+}
+
+#[test]
+fn the_order_of_options_does_not_matter() {
+    let (line, other) = (
+        "-a -t 10.0.0.1:80 -r 10.1.0.1 -m",
+        "-r 10.1.0.1 -m -t 10.0.0.1:80 -a",
+    );
+    assert_eq!(action(line), action(other));
+    assert_eq!(action("-A -f 5 -6"), action("-6 -f 5 -6 -A --sort --sort"));
+}
+
+#[test]
 fn timeouts_come_in_threes() {
     let expected = Timeouts {
         tcp: 900,
@@ -283,7 +341,7 @@ fn mistakes_have_the_status_of_ipvsadm() {
 fn every_option_is_explained() {
     let pages: String = help::TOPICS.iter().map(|(_, page)| *page).collect();
     let parser = Parser::new();
-    let options = parser.0.get_arguments().filter_map(Arg::get_long);
+    let options = parser.0.get_arguments().filter_map(clap::Arg::get_long);
     let missing: Vec<&str> = options
         .filter(|name| !pages.contains(&format!("--{name}")))
         .collect();

@@ -75,6 +75,7 @@ pub enum Object {
     Service,
     Destination,
     LocalAddress,
+    Daemon,
 }
 
 /// The words that ipvsadm has for an error number: scripts look for them.
@@ -87,6 +88,8 @@ fn describe(object: Object, errno: i32) -> String {
         (libc::ENOENT, Object::Destination) => "No such destination",
         (libc::ENOENT, Object::LocalAddress) => "No such local address",
         (libc::ESRCH, Object::Service) => "No such service",
+        (libc::EEXIST, Object::Daemon) => "Daemon has already run",
+        (libc::ESRCH, Object::Daemon) => "No daemon is running",
         (libc::ESRCH, _) => "Service not defined",
         (libc::EPERM, _) => "Permission denied (you must be root)",
         (libc::EINVAL, _) => {

@@ -4,6 +4,9 @@
 
 use rlvs_core::uapi::svc_flag;
 
+/// All the flags that a scheduler can have.
+pub const ALL: u32 = svc_flag::SCHED1 | svc_flag::SCHED2 | svc_flag::SCHED3;
+
 const BITS: [u32; 3] = [svc_flag::SCHED1, svc_flag::SCHED2, svc_flag::SCHED3];
 const NUMBERED: [&str; 3] = ["flag-1", "flag-2", "flag-3"];
 
@@ -13,10 +16,16 @@ const NAMED: [(&str, [&str; 2]); 2] = [
     ("mh", ["mh-fallback", "mh-port"]),
 ];
 
+const KNOWN: &str = "there are flag-1, flag-2, flag-3, sh-fallback, sh-port, mh-fallback, mh-port";
+
 /// Reads a list of flags, separated by commas, of a scheduler.
 pub fn parse(text: &str, scheduler: &str) -> Result<u32, String> {
-    text.split(',')
-        .try_fold(0, |flags, name| Ok(flags | parse_one(name, scheduler)?))
+    // As in ipvsadm, nothing between two commas is nothing.
+    let mut names = text.split(',').filter(|name| !name.is_empty()).peekable();
+    if names.peek().is_none() {
+        return Err(format!("invalid scheduler flag `{text}': {KNOWN}"));
+    }
+    names.try_fold(0, |flags, name| Ok(flags | parse_one(name, scheduler)?))
 }
 
 fn parse_one(name: &str, scheduler: &str) -> Result<u32, String> {
@@ -28,15 +37,13 @@ fn parse_one(name: &str, scheduler: &str) -> Result<u32, String> {
             return match owner == scheduler {
                 true => Ok(BITS[index]),
                 false => Err(format!(
-                    "scheduler flag `{name}' is for scheduler {owner}, and this is {scheduler}"
+                    "incompatible scheduler flag `{name}': \
+                     it is for scheduler {owner}, and this is {scheduler}"
                 )),
             };
         }
     }
-    Err(format!(
-        "scheduler flag `{name}' is unknown: there are flag-1, flag-2, flag-3, \
-         sh-fallback, sh-port, mh-fallback, mh-port"
-    ))
+    Err(format!("invalid scheduler flag `{name}': {KNOWN}"))
 }
 
 /// Names the flags that are set, separated by commas; nothing if none is.
@@ -54,6 +61,15 @@ pub fn names(flags: u32, scheduler: &str) -> Option<String> {
         )
         .collect();
     (!names.is_empty()).then(|| names.join(","))
+}
+
+/// Names the flags as ipvsadm lists them: of a scheduler that has names for flags only those.
+pub fn own_names(flags: u32, scheduler: &str) -> String {
+    let known = match NAMED.iter().any(|(owner, _)| *owner == scheduler) {
+        true => svc_flag::SCHED1 | svc_flag::SCHED2,
+        false => ALL,
+    };
+    names(flags & known, scheduler).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -78,10 +94,20 @@ mod tests {
     }
 
     #[test]
+    fn listings_know_two_flags_of_sh_and_mh() {
+        let both = svc_flag::SCHED1 | svc_flag::SCHED3;
+        assert_eq!(own_names(both, "sh"), "sh-fallback");
+        assert_eq!(own_names(both, "rr"), "flag-1,flag-3");
+        assert_eq!(own_names(svc_flag::SCHED3, "mh"), "");
+    }
+
+    #[test]
     fn flags_of_another_scheduler_are_refused() {
         assert!(parse("sh-port", "rr")
             .unwrap_err()
             .contains("for scheduler sh"));
-        assert!(parse("flag-1,", "rr").is_err());
+        assert!(parse("flag-4", "rr").is_err());
+        assert!(parse(",", "rr").is_err());
+        assert_eq!(parse("flag-1,", "rr"), Ok(svc_flag::SCHED1));
     }
 }

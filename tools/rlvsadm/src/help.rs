@@ -24,13 +24,14 @@ rlvsadm sets up and shows the virtual services of rlvs, like ipvsadm for ip_vs.
   rlvsadm --set TCP TCPFIN UDP      set timeouts of connections, in seconds
   rlvsadm -S [-n], -R               save all as command lines, restore them
   rlvsadm -C                        delete all services
+  rlvsadm --start-daemon STATE      share connections with other directors
 
 SERVICE: -t ADDRESS:PORT (TCP), -u ADDRESS:PORT (UDP), --sctp-service
 ADDRESS:PORT, or -f MARK for what a firewall marked (-6 if it is IPv6).
 IPv6 addresses stand in brackets: [2001:db8::1]:80.
 
 rlvsadm --help TOPIC tells more: services, destinations, fullnat, listings,
-save, json.
+sync, save, json.
 ";
 
 const SERVICES: &str = "\
@@ -111,11 +112,34 @@ Listings: -L shows all services, or one.
   -c, --connection           connections instead of services (with
                              --persistent-conn: what engines know, too)
       --timeout              timeouts of connections instead of services
+      --daemon               synchronisation daemons instead of services
       --json                 as JSON: see rlvsadm --help json
 
   rlvsadm -L -n
   rlvsadm -L -n --stats -t 192.0.2.1:80
   rlvsadm -L -n -c
+";
+
+const SYNC: &str = "\
+Synchronisation: the master sends its connections to the network, and backups
+take them in. So one director can take over what another one served.
+
+      --start-daemon STATE   start the daemon that is master, or backup; a
+                             director may run both
+      --stop-daemon STATE    stop it
+      --mcast-interface NAME network device (eth0)
+      --syncid NUMBER        directors with the same number belong together:
+                             0 to 255 (0; a backup with 0 listens to all)
+      --sync-maxlen NUMBER   longest message in bytes (by the device's MTU)
+      --mcast-group ADDRESS  multicast group, IPv4 or IPv6 (224.0.0.81)
+      --mcast-port PORT      UDP port (8848)
+      --mcast-ttl NUMBER     how many routers a message passes (1)
+
+  -L, --list --daemon        show the daemons that run
+
+  rlvsadm --start-daemon master --mcast-interface eth1 --syncid 7
+  rlvsadm --start-daemon backup --mcast-interface eth1 --syncid 7
+  rlvsadm -L --daemon
 ";
 
 const SAVE: &str = "\
@@ -150,6 +174,8 @@ JSON (--json): these names stay; more may come. What does not apply is absent.
 -L -c  {connections: [{protocol, state, expires, client: END, virtual: END,
          destination: END, engine: {name, data}}]}
 -L --timeout  {tcp, tcp_fin, udp}
+-L --daemon   {daemons: [{state, interface, sync_id, max_length, group, port,
+         ttl}]}
 -G     {services: [{SERVICE, local_addresses: [{address, connections,
          exhausted}]}]}
 
@@ -162,12 +188,13 @@ family: ipv4 or ipv6; protocol: tcp, udp or sctp (and ip, of a mark, in -L -c)
 ";
 
 /// The pages, by topic.
-pub const TOPICS: [(&str, &str); 7] = [
+pub const TOPICS: [(&str, &str); 8] = [
     ("", OVERVIEW),
     ("services", SERVICES),
     ("destinations", DESTINATIONS),
     ("fullnat", FULLNAT),
     ("listings", LISTINGS),
+    ("sync", SYNC),
     ("save", SAVE),
     ("json", JSON),
 ];
@@ -184,14 +211,18 @@ pub fn print(topic: &str, out: &mut impl Write) -> Result<(), Failure> {
     Ok(out.write_all(page.as_bytes())?)
 }
 
-/// Prints the version.
-pub fn print_version(out: &mut impl Write) -> Result<(), Failure> {
+/// Prints the version; under ipvsadm's name, that of the ipvsadm whose command line this is, in the
+/// words that scripts take apart.
+pub fn print_version(program: &str, out: &mut impl Write) -> Result<(), Failure> {
     let [_, major, minor, patch] = uapi::VERSION.to_be_bytes();
-    writeln!(
-        out,
-        "rlvsadm v{} (IPVS v{major}.{minor}.{patch})",
-        env!("CARGO_PKG_VERSION")
-    )?;
+    let ipvs = format!("IPVS v{major}.{minor}.{patch}");
+    match program {
+        "ipvsadm" => writeln!(
+            out,
+            "ipvsadm v1.31 2019/12/24 (compiled with popt and {ipvs})"
+        )?,
+        _ => writeln!(out, "rlvsadm v{} ({ipvs})", env!("CARGO_PKG_VERSION"))?,
+    }
     Ok(())
 }
 
@@ -207,6 +238,17 @@ mod tests {
                 assert!(line.chars().count() <= 80, "{topic}: too wide: {line}");
             }
         }
+    }
+
+    #[test]
+    fn the_version_of_ipvsadm_goes_with_its_name() {
+        let version = |program| {
+            let mut out = Vec::new();
+            print_version(program, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert!(version("rlvsadm").starts_with("rlvsadm v"));
+        assert!(version("ipvsadm").starts_with("ipvsadm v1.31 "));
     }
 
     #[test]

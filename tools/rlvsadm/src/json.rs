@@ -3,7 +3,8 @@
 //! Listings as JSON. Programs rely on these names: what is here stays, and more may come.
 //!
 //! Numbers are numbers and never abbreviated; times are seconds, rates are per second; what does
-//! not apply is left out. `rlvsadm --help json` describes the shape to users.
+//! not apply is left out. `docs/json.md` describes all of it to users, by the examples that the tests
+//! make.
 
 use std::{
     io::{self, Write},
@@ -17,7 +18,7 @@ use crate::{
     conns::Connection,
     flags,
     model::{
-        self, Destination, Family, Info, LocalAddress, Service, ServiceId, Timeouts,
+        self, Daemon, Destination, Family, Info, LocalAddress, Service, ServiceId, Timeouts,
         TunnelChecksum, TunnelKind, SCTP, TCP, UDP,
     },
 };
@@ -136,6 +137,26 @@ struct TimeoutsView {
 }
 
 #[derive(Serialize)]
+struct DaemonsView<'a> {
+    daemons: Vec<DaemonView<'a>>,
+}
+
+#[derive(Serialize)]
+struct DaemonView<'a> {
+    state: &'static str,
+    interface: &'a str,
+    sync_id: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_length: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u8>,
+}
+
+#[derive(Serialize)]
 struct LocalAddressesView {
     services: Vec<LocalServiceView>,
 }
@@ -196,6 +217,23 @@ pub fn connections(out: &mut impl Write, connections: &[Connection]) -> io::Resu
 pub fn timeouts(out: &mut impl Write, timeouts: Timeouts) -> io::Result<()> {
     let Timeouts { tcp, tcp_fin, udp } = timeouts;
     print(out, &TimeoutsView { tcp, tcp_fin, udp })
+}
+
+/// Prints the synchronisation daemons.
+pub fn daemons(out: &mut impl Write, daemons: &[Daemon]) -> io::Result<()> {
+    let daemons = daemons.iter().map(|daemon| DaemonView {
+        state: daemon.state.name(),
+        interface: &daemon.interface,
+        sync_id: daemon.sync_id,
+        max_length: daemon.max_length,
+        group: daemon.group,
+        port: daemon.port,
+        ttl: daemon.ttl,
+    });
+    let view = DaemonsView {
+        daemons: daemons.collect(),
+    };
+    print(out, &view)
 }
 
 /// Prints services with their local addresses.
@@ -340,72 +378,5 @@ fn rates(stats: &model::Stats) -> Counters {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{json, Value};
-
-    use super::*;
-    use crate::testdata;
-
-    fn parsed(out: &[u8]) -> Value {
-        serde_json::from_slice(out).unwrap()
-    }
-
-    #[test]
-    fn a_listing_of_services() {
-        let mut service = testdata::service(testdata::tcp("10.0.0.1", 80));
-        service.flags = svc_flag::PERSISTENT | svc_flag::SCHED1;
-        service.timeout = 360;
-        service.stats.in_bytes = u64::MAX;
-        let mut destination = testdata::destination("10.1.0.1");
-        destination.method = method::FULLNAT;
-        destination.stats.conns_rate = 7;
-        let info = Info {
-            version: 0x01_02_01,
-            table_size: 4096,
-        };
-        let mut out = Vec::new();
-        services(&mut out, &info, vec![(service, vec![destination])]).unwrap();
-        let zeros = json!({"connections": 0, "in_packets": 0, "out_packets": 0, "in_bytes": 0, "out_bytes": 0});
-        let mut stats = zeros.clone();
-        stats["in_bytes"] = json!(u64::MAX);
-        let mut rates = zeros.clone();
-        rates["connections"] = json!(7);
-        let expected = json!({
-            "version": "1.2.1",
-            "connection_table_size": 4096,
-            "services": [{
-                "protocol": "tcp", "address": "10.0.0.1", "port": 80, "family": "ipv4",
-                "scheduler": "wlc", "scheduler_flags": "flag-1",
-                "persistence": {"timeout": 360, "netmask": "255.255.255.255"},
-                "one_packet": false, "stats": stats, "rates": zeros,
-                "destinations": [{
-                    "address": "10.1.0.1", "port": 80, "forward": "fullnat", "weight": 1,
-                    "upper_threshold": 0, "lower_threshold": 0, "active_connections": 0,
-                    "inactive_connections": 0, "persistent_connections": 0,
-                    "stats": zeros, "rates": rates
-                }]
-            }]
-        });
-        assert_eq!(parsed(&out), expected);
-    }
-
-    #[test]
-    fn a_mark_has_no_address() {
-        let id = ServiceId::Mark {
-            mark: 5,
-            family: Family::V6,
-        };
-        let local = LocalAddress {
-            address: "fd00::1".parse().unwrap(),
-            conns: 3,
-            exhausted: 4,
-        };
-        let mut out = Vec::new();
-        local_addresses(&mut out, vec![(id, vec![local])]).unwrap();
-        let expected = json!({"services": [{
-            "firewall_mark": 5, "family": "ipv6",
-            "local_addresses": [{"address": "fd00::1", "connections": 3, "exhausted": 4}]
-        }]});
-        assert_eq!(parsed(&out), expected);
-    }
-}
+#[path = "json_tests.rs"]
+mod tests;

@@ -12,8 +12,8 @@ use rlvs_core::uapi::{self, ipvs, rlvs};
 use crate::{
     error::Failure,
     model::{
-        Destination, Family, Info, LocalAddress, Service, ServiceId, Stats, Timeouts, Tunnel,
-        TunnelChecksum, TunnelKind,
+        Daemon, DaemonState, Destination, Family, Info, LocalAddress, Service, ServiceId, Stats,
+        Timeouts, Tunnel, TunnelChecksum, TunnelKind,
     },
     netlink::{self, attr, bytes, nest, Attr, Attrs, Error, Socket},
 };
@@ -102,6 +102,26 @@ impl Kernel {
             attr(ipvs::attr::TIMEOUT_UDP, timeouts.udp),
         ];
         self.tell(ipvs::cmd::SET_CONFIG, attrs)
+    }
+
+    pub fn start_daemon(&mut self, daemon: &Daemon) -> Result<(), Error> {
+        self.tell(ipvs::cmd::NEW_DAEMON, vec![daemon_nest(daemon)])
+    }
+
+    /// Stops the daemon in this state.
+    pub fn stop_daemon(&mut self, daemon: &Daemon) -> Result<(), Error> {
+        self.tell(ipvs::cmd::DEL_DAEMON, vec![daemon_nest(daemon)])
+    }
+
+    /// The daemons that run: none, one or both.
+    pub fn daemons(&mut self) -> Result<Vec<Daemon>, Error> {
+        let answers = self
+            .socket
+            .dump(self.ipvs, ipvs::cmd::GET_DAEMON, Vec::new())?;
+        answers
+            .iter()
+            .map(|answer| read_daemon(&Attrs::of(answer)))
+            .collect()
     }
 
     /// Removes every service.
@@ -317,6 +337,50 @@ fn destination_nest(destination: &Destination) -> Attr {
             attr(ipvs::dest::L_THRESH, destination.lower_threshold),
         ],
     )
+}
+
+fn daemon_nest(daemon: &Daemon) -> Attr {
+    use ipvs::daemon::*;
+    let mut attrs = vec![
+        attr(STATE, daemon.state as u32),
+        attr(MCAST_IFN, daemon.interface.as_str()),
+        attr(SYNC_ID, u32::from(daemon.sync_id)),
+    ];
+    attrs.extend(daemon.max_length.map(|length| attr(SYNC_MAXLEN, length)));
+    attrs.extend(daemon.port.map(|port| attr(MCAST_PORT, port)));
+    attrs.extend(daemon.ttl.map(|ttl| attr(MCAST_TTL, ttl)));
+    attrs.extend(daemon.group.map(|group| match group {
+        IpAddr::V4(group) => bytes(MCAST_GROUP, &group.octets()),
+        IpAddr::V6(group) => bytes(MCAST_GROUP6, &group.octets()),
+    }));
+    nest(ipvs::attr::DAEMON, &attrs)
+}
+
+fn read_daemon(message: &Attrs<'_>) -> Result<Daemon, Error> {
+    use ipvs::daemon::*;
+    let attrs = message.nest(ipvs::attr::DAEMON)?;
+    let group = match (attrs.has(MCAST_GROUP), attrs.has(MCAST_GROUP6)) {
+        (true, _) => Some(read_address(attrs.bytes(MCAST_GROUP)?, Family::V4)?),
+        (_, true) => Some(read_address(attrs.bytes(MCAST_GROUP6)?, Family::V6)?),
+        _ => None,
+    };
+    Ok(Daemon {
+        state: match attrs.number::<u32>(STATE)? {
+            1 => DaemonState::Master,
+            2 => DaemonState::Backup,
+            other => {
+                return Err(Error::Broken(format!(
+                    "netlink: a daemon in the unknown state {other}"
+                )));
+            }
+        },
+        interface: attrs.string(MCAST_IFN)?,
+        sync_id: attrs.number::<u32>(SYNC_ID)? as u8,
+        max_length: attrs.optional(SYNC_MAXLEN)?,
+        group,
+        port: attrs.optional(MCAST_PORT)?,
+        ttl: attrs.optional(MCAST_TTL)?,
+    })
 }
 
 fn read_family(number: u16) -> Result<Family, Error> {

@@ -14,7 +14,7 @@ use crate::{
     cli::{List, View},
     flags,
     model::{
-        Destination, Family, Info, LocalAddress, Service, ServiceId, Stats, TunnelChecksum,
+        Daemon, Destination, Family, Info, LocalAddress, Service, ServiceId, Stats, TunnelChecksum,
         TunnelKind, SCTP, TCP, UDP,
     },
 };
@@ -94,7 +94,7 @@ pub fn destination(
     list: &List,
 ) -> io::Result<()> {
     let mut name = address::short_endpoint(entry.address, entry.port, of.protocol(), list.style);
-    if of.family() == Family::V4 {
+    if entry.address.is_ipv4() {
         address::truncate(&mut name, DESTINATION_WIDTH);
     }
     write!(out, "  -> {name:<28}")?;
@@ -159,6 +159,29 @@ pub fn local_addresses(
     Ok(())
 }
 
+/// Prints a synchronisation daemon.
+pub fn daemon(out: &mut impl Write, daemon: &Daemon) -> io::Result<()> {
+    write!(
+        out,
+        "{} sync daemon (mcast={}, syncid={}",
+        daemon.state.name(),
+        daemon.interface,
+        daemon.sync_id
+    )?;
+    let told = [
+        ("maxlen", daemon.max_length.map(|length| length.to_string())),
+        ("group", daemon.group.map(|group| group.to_string())),
+        ("port", daemon.port.map(|port| port.to_string())),
+        ("ttl", daemon.ttl.map(|ttl| ttl.to_string())),
+    ];
+    for (name, value) in told {
+        if let Some(value) = value {
+            write!(out, ", {name}={value}")?;
+        }
+    }
+    writeln!(out, ")")
+}
+
 fn service_name(id: &ServiceId, style: Style) -> String {
     match *id {
         ServiceId::Mark {
@@ -196,17 +219,17 @@ fn protocol_name(protocol: u16) -> &'static str {
 /// What a service's line says after its scheduler.
 fn settings(service: &Service) -> String {
     let mut text = String::new();
-    if let Some(names) = flags::names(service.flags, &service.scheduler) {
-        text += &format!(" ({names})");
+    if service.flags & flags::ALL != 0 {
+        text += &format!(" ({})", flags::own_names(service.flags, &service.scheduler));
     }
     if service.flags & svc_flag::PERSISTENT != 0 {
         text += &format!(" persistent {}", service.timeout);
         if let Some(mask) = netmask(service) {
             text += &format!(" mask {mask}");
         }
-    }
-    if !service.engine.is_empty() {
-        text += &format!(" pe {}", service.engine);
+        if !service.engine.is_empty() {
+            text += &format!(" pe {}", service.engine);
+        }
     }
     if service.flags & svc_flag::ONEPACKET != 0 {
         text += " ops";

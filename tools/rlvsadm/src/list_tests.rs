@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::*;
-use crate::{model::Tunnel, testdata};
+use crate::{
+    model::{DaemonState, Tunnel},
+    testdata,
+};
 
 fn list(view: View, exact: bool) -> List {
     List {
@@ -129,6 +132,34 @@ fn rates_of_destinations_abbreviate_bytes_only() {
     assert_eq!(
         destination_line(&entry, View::Rates, false),
         "  -> 10.1.0.1:80                         0 123456789        0  123456K        0\n"
+    );
+}
+
+#[test]
+fn a_daemon_tells_what_it_has() {
+    let mut entry = Daemon {
+        state: DaemonState::Backup,
+        interface: "eth1".to_owned(),
+        sync_id: 7,
+        max_length: None,
+        group: None,
+        port: None,
+        ttl: None,
+    };
+    let line = |entry: &Daemon| {
+        let mut out = Vec::new();
+        daemon(&mut out, entry).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(line(&entry), "backup sync daemon (mcast=eth1, syncid=7)\n");
+    entry.max_length = Some(1472);
+    entry.group = Some("224.0.0.81".parse().unwrap());
+    entry.port = Some(8848);
+    entry.ttl = Some(1);
+    assert_eq!(
+        line(&entry),
+        "backup sync daemon (mcast=eth1, syncid=7, maxlen=1472, group=224.0.0.81, port=8848, \
+         ttl=1)\n"
     );
 }
 

@@ -5,6 +5,7 @@
 mod address;
 mod cli;
 mod conns;
+mod definition;
 mod error;
 mod flags;
 mod help;
@@ -14,6 +15,8 @@ mod list;
 mod model;
 mod netlink;
 mod options;
+#[cfg(test)]
+mod packaged;
 mod restore;
 mod run;
 mod save;
@@ -23,6 +26,7 @@ mod testdata;
 
 use std::{
     io::{self, BufWriter, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -44,11 +48,14 @@ fn main() -> ExitCode {
 
 fn command() -> Result<(), Failure> {
     let mut parser = Parser::new();
-    let request = parser.parse(std::env::args_os().skip(1))?;
+    let mut words = std::env::args_os();
+    let program = words.next().map(PathBuf::from).unwrap_or_default();
+    let program = program.file_name().unwrap_or_default().to_string_lossy();
+    let request = parser.parse(words)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match request {
         Request::Help(topic) => help::print(&topic, &mut out),
-        Request::Version => help::print_version(&mut out),
+        Request::Version => help::print_version(&program, &mut out),
         Request::Restore => Kernel::connect().and_then(|mut kernel| {
             restore::run(&mut kernel, &mut parser, io::stdin().lock(), &mut out)
         }),

@@ -162,6 +162,40 @@ pub struct Timeouts {
     pub udp: u32,
 }
 
+/// A daemon that keeps the connections of several directors the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    pub state: DaemonState,
+    /// The network device that it sends or listens on.
+    pub interface: String,
+    /// Directors with the same number belong together.
+    pub sync_id: u8,
+    /// Longest message in bytes; these four are the module's choice if absent.
+    pub max_length: Option<u16>,
+    pub group: Option<IpAddr>,
+    pub port: Option<u16>,
+    pub ttl: Option<u8>,
+}
+
+/// What a daemon does; the values are the wire's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DaemonState {
+    /// It sends.
+    Master = 1,
+    /// It receives.
+    Backup = 2,
+}
+
+impl DaemonState {
+    /// The word for it on command lines and in listings.
+    pub fn name(self) -> &'static str {
+        match self {
+            DaemonState::Master => "master",
+            DaemonState::Backup => "backup",
+        }
+    }
+}
+
 /// What the module says of itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Info {

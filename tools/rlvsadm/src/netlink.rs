@@ -40,6 +40,16 @@ impl Error {
     }
 }
 
+/// How often a listing is asked for that changes while it is told.
+const DUMP_TRIES: u32 = 5;
+
+/// What the kernel answered to one request.
+struct Answers {
+    messages: Vec<Message>,
+    /// Whether nothing was changed while they were told.
+    whole: bool,
+}
+
 /// A generic netlink family as it is registered now.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
@@ -98,17 +108,29 @@ impl Socket {
         command: u8,
         attrs: Vec<Attr>,
     ) -> Result<Vec<Message>, Error> {
-        self.exchange(family, command, NlmF::REQUEST | NlmF::ACK, attrs)
+        let answers = self.exchange(family, command, NlmF::REQUEST | NlmF::ACK, attrs)?;
+        Ok(answers.messages)
     }
 
     /// Asks for a listing and gives all of it.
+    ///
+    /// One that was changed while the kernel told it is asked for again. If it never comes to rest,
+    /// the last one has to do.
     pub fn dump(
         &mut self,
         family: Family,
         command: u8,
         attrs: Vec<Attr>,
     ) -> Result<Vec<Message>, Error> {
-        self.exchange(family, command, NlmF::REQUEST | NlmF::DUMP, attrs)
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let answers =
+                self.exchange(family, command, NlmF::REQUEST | NlmF::DUMP, attrs.clone())?;
+            if answers.whole || tries == DUMP_TRIES {
+                return Ok(answers.messages);
+            }
+        }
     }
 
     fn exchange(
@@ -117,7 +139,7 @@ impl Socket {
         command: u8,
         flags: NlmF,
         attrs: Vec<Attr>,
-    ) -> Result<Vec<Message>, Error> {
+    ) -> Result<Answers, Error> {
         self.sequence = self.sequence.wrapping_add(1);
         let message = GenlmsghdrBuilder::<u8, u16, NoUserHeader>::default()
             .cmd(command)
@@ -137,8 +159,11 @@ impl Socket {
     }
 
     /// Collects the answers to the last request up to its acknowledgement.
-    fn answers(&mut self) -> Result<Vec<Message>, Error> {
-        let mut answers = Vec::new();
+    fn answers(&mut self) -> Result<Answers, Error> {
+        let mut answers = Answers {
+            messages: Vec::new(),
+            whole: true,
+        };
         loop {
             let (messages, _) = self.handle.recv::<u16, Message>().map_err(Error::broken)?;
             for message in messages {
@@ -146,8 +171,11 @@ impl Socket {
                 if *message.nl_seq() != self.sequence {
                     continue;
                 }
+                if message.nl_flags().contains(NlmF::DUMP_INTR) {
+                    answers.whole = false;
+                }
                 match message.nl_payload() {
-                    NlPayload::Payload(answer) => answers.push(answer.clone()),
+                    NlPayload::Payload(answer) => answers.messages.push(answer.clone()),
                     NlPayload::Ack(_) | NlPayload::Empty => return Ok(answers),
                     NlPayload::DumpExtAck(end) if *end.error() == 0 => return Ok(answers),
                     NlPayload::DumpExtAck(end) => return Err(refused(*end.error(), end.ext_ack())),
@@ -242,6 +270,14 @@ impl<'a> Attrs<'a> {
     /// The number, in host order, at the start of attribute `kind`.
     pub fn number<N: FromBytes>(&self, kind: u16) -> Result<N, Error> {
         self.0.get_attr_payload_as(kind).map_err(Error::broken)
+    }
+
+    /// The same, or nothing if there is no such attribute.
+    pub fn optional<N: FromBytes>(&self, kind: u16) -> Result<Option<N>, Error> {
+        match self.has(kind) {
+            true => self.number(kind).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// The port, in network order, of attribute `kind`.

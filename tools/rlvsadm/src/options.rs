@@ -2,20 +2,21 @@
 
 //! The options of one command line, and what they mean together.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use clap::ArgMatches;
 use rlvs_core::uapi::{method, svc_flag, PE_NAME_MAX, SCHED_NAME_MAX};
 
 use crate::{
     address::{self, Style},
-    cli::{Action, ConnectionList, List, View, SERVICES, VIEWS},
+    cli::{Action, ConnectionList, List, View},
+    definition::{IPV6, SERVICE, SETTINGS},
     error::Failure,
     flags,
     kernel::Change,
     model::{
-        Destination, Family, Service, ServiceId, Stats, Timeouts, Tunnel, TunnelChecksum,
-        TunnelKind, SCTP, TCP, UDP,
+        Daemon, DaemonState, Destination, Family, Service, ServiceId, Stats, Timeouts, Tunnel,
+        TunnelChecksum, TunnelKind, SCTP, TCP, UDP,
     },
 };
 
@@ -23,6 +24,15 @@ use crate::{
 const DEFAULT_SCHEDULER: &str = "wlc";
 /// The longest timeout that can be set, in seconds.
 const TIMEOUT_MAX: u32 = 31 * 24 * 60 * 60;
+/// The network device of a synchronisation daemon that names none.
+const DEFAULT_INTERFACE: &str = "eth0";
+/// The longest name of a network device.
+const INTERFACE_MAX: usize = 15;
+/// The longest synchronisation message: what a UDP packet holds.
+const SYNC_MAX: u16 = 65535 - 20 - 8;
+const MISPLACED_IPV6: &str =
+    "-6 used before -f, or without it: it tells the family of a firewall mark, and an address \
+     tells its family itself";
 
 /// The options of one command line.
 pub struct Options<'a>(pub &'a ArgMatches);
@@ -63,6 +73,8 @@ impl Options<'_> {
             "clear" => Action::Clear,
             "zero" => Action::Zero(self.optional_id()?),
             "set" => self.timeouts()?,
+            "start-daemon" => Action::StartDaemon(self.daemon(command)?),
+            "stop-daemon" => Action::StopDaemon(self.daemon(command)?),
             _ => Action::Save(self.style()),
         })
     }
@@ -77,13 +89,11 @@ impl Options<'_> {
             let Some(text) = self.value(name) else {
                 continue;
             };
-            if self.has("ipv6") {
-                return Err(Failure::usage(
-                    "-6 belongs to -f: an address tells its family itself",
-                ));
+            if self.has(IPV6) {
+                return Err(Failure::usage(MISPLACED_IPV6));
             }
-            let (address, port) = address::parse_endpoint(text, Some(protocol))
-                .map_err(|why| Failure::usage(format!("virtual service `{text}': {why}")))?;
+            let (address, port) = address::parse_endpoint(text, protocol)
+                .map_err(|why| illegal("virtual server address[:port]", text, &why))?;
             return Ok(ServiceId::Address {
                 protocol,
                 address,
@@ -93,23 +103,30 @@ impl Options<'_> {
         let text = self.value("fwmark-service").unwrap_or_default();
         let mark = text.parse().ok().filter(|&mark| mark > 0).ok_or_else(|| {
             Failure::usage(format!(
-                "firewall mark `{text}': not a number from 1 to {}",
+                "invalid fwmark value `{text}' specified: not a number from 1 to {}",
                 u32::MAX
             ))
         })?;
-        let family = match self.has("ipv6") {
+        let family = match self.has(IPV6) {
             true => Family::V6,
             false => Family::V4,
         };
         Ok(ServiceId::Mark { mark, family })
     }
 
+    /// Whether options of this kind were given.
+    fn has_kind(&self, kind: &str) -> bool {
+        SETTINGS
+            .iter()
+            .any(|setting| setting.kind == kind && self.has(setting.name))
+    }
+
     fn optional_id(&self) -> Result<Option<ServiceId>, Failure> {
-        if self.one_of(SERVICES).is_some() {
+        if self.has_kind(SERVICE) {
             return self.id().map(Some);
         }
-        match self.has("ipv6") {
-            true => Err(Failure::usage("-6 belongs to -f")),
+        match self.has(IPV6) {
+            true => Err(Failure::usage(MISPLACED_IPV6)),
             false => Ok(None),
         }
     }
@@ -124,7 +141,7 @@ impl Options<'_> {
         }
         if let Some(text) = self.value("persistent") {
             service.flags |= svc_flag::PERSISTENT;
-            service.timeout = number("persistence timeout", text, 1, TIMEOUT_MAX)?;
+            service.timeout = timeout(text, 1)?;
         }
         if let Some(text) = self.value("netmask") {
             service.netmask = netmask(text, service.id.family())?;
@@ -139,7 +156,8 @@ impl Options<'_> {
         if let ServiceId::Address { protocol, port, .. } = service.id {
             if port == 0 && !persistent {
                 return Err(Failure::usage(
-                    "Zero port specified for non-persistent service: give a port, or -p for every port",
+                    "Zero port specified for non-persistent service: \
+                     give a port, or -p for every port",
                 ));
             }
             if self.has("ops") && protocol != UDP {
@@ -154,8 +172,9 @@ impl Options<'_> {
     fn destination(&self, change: Change) -> Result<Action, Failure> {
         let id = self.id()?;
         let text = self.value("real-server").unwrap_or_default();
-        let (address, port) = address::parse_endpoint(text, id.protocol())
-            .map_err(|why| Failure::usage(format!("real server `{text}': {why}")))?;
+        // A mark has no protocol; ipvsadm looks for the names of ports under TCP then.
+        let (address, port) = address::parse_endpoint(text, id.protocol().unwrap_or(TCP))
+            .map_err(|why| illegal("real server address[:port]", text, &why))?;
         let method = match self.one_of(&["ipip", "masquerading", "fullnat"]) {
             Some("ipip") => method::TUNNEL,
             Some("masquerading") => method::MASQ,
@@ -174,20 +193,20 @@ impl Options<'_> {
             && Family::of(address) != id.family()
         {
             return Err(Failure::usage(
-                "Different address family is allowed only for tunneling servers (-i)",
+                "Different address family is allowed only for tunneling servers: -i",
             ));
         }
-        let limit = |name, default| match self.value(name) {
-            Some(text) => number(name, text, 0, i32::MAX as u32),
+        let limit = |name, what, default| match self.value(name) {
+            Some(text) => number(what, text, 0, i32::MAX as u32),
             None => Ok(default),
         };
         let destination = Destination {
             address,
             port,
             method,
-            weight: limit("weight", 1)?,
-            upper_threshold: limit("u-threshold", 0)?,
-            lower_threshold: limit("l-threshold", 0)?,
+            weight: limit("weight", "weight", 1)?,
+            upper_threshold: limit("u-threshold", "u_threshold", 0)?,
+            lower_threshold: limit("l-threshold", "l_threshold", 0)?,
             active: 0,
             inactive: 0,
             persistent: 0,
@@ -208,50 +227,99 @@ impl Options<'_> {
         let given = self.one_of(&names);
         if let (Some(name), true) = (given, method != method::TUNNEL) {
             return Err(Failure::usage(format!(
-                "--{name} is for tunneling servers (-i) only"
+                "Tunnel options conflict with forward method: --{name} goes with -i"
             )));
         }
-        let kind = match self.value("tun-type") {
-            None | Some("ipip") => TunnelKind::Ipip,
-            Some("gue") => TunnelKind::Gue,
-            Some("gre") => TunnelKind::Gre,
-            Some(other) => {
-                return Err(Failure::usage(format!(
-                    "tunnel type `{other}': not one of ipip, gue and gre"
-                )));
+        let told = self.value("tun-type").unwrap_or("ipip");
+        let kind = match told {
+            "ipip" => TunnelKind::Ipip,
+            "gue" => TunnelKind::Gue,
+            "gre" => TunnelKind::Gre,
+            other => {
+                return Err(illegal(
+                    "tunnel type",
+                    other,
+                    "not one of ipip, gue and gre",
+                ))
             }
-        };
-        let checksum = match self.one_of(&names[2..]) {
-            Some("tun-csum") => TunnelChecksum::With,
-            Some("tun-remcsum") => TunnelChecksum::Remote,
-            _ => TunnelChecksum::Without,
         };
         let taken: &[&str] = match kind {
             TunnelKind::Ipip => &["tun-type"],
             TunnelKind::Gue => &names,
             TunnelKind::Gre => &["tun-type", "tun-nocsum", "tun-csum"],
         };
+        if kind == TunnelKind::Gue && !self.has("tun-port") {
+            return Err(Failure::usage(
+                "You need to supply the 'tun-port' option for the 'gue' tunnel type: \
+                 --tun-port PORT",
+            ));
+        }
         if let Some(name) = names
             .iter()
             .find(|name| self.has(name) && !taken.contains(name))
         {
-            let kind = self.value("tun-type").unwrap_or("ipip");
             return Err(Failure::usage(format!(
-                "--{name} is not for tunnels of type {kind}"
+                "Illegal '{name}' option with the '{told}' tunnel type"
             )));
         }
-        let port = match self.value("tun-port") {
-            Some(text) => number("tunnel port", text, 1, u16::MAX.into())? as u16,
-            None if kind == TunnelKind::Gue => {
-                return Err(Failure::usage("a tunnel of type gue needs --tun-port PORT"));
-            }
-            None => 0,
-        };
+        let mut checksums = names[2..].iter().filter(|name| self.has(name));
+        let checksum = checksums.next();
+        if let (Some(one), Some(other)) = (checksum, checksums.next()) {
+            return Err(Failure::usage(format!(
+                "The option '{other}' conflicts with the '{one}' option in the '{told}' tunnel type"
+            )));
+        }
         Ok(Tunnel {
             kind,
-            port,
-            checksum,
+            port: match self.value("tun-port") {
+                Some(text) => number("tunnel port", text, 1, u16::MAX)?,
+                None => 0,
+            },
+            checksum: match checksum {
+                Some(&"tun-csum") => TunnelChecksum::With,
+                Some(&"tun-remcsum") => TunnelChecksum::Remote,
+                _ => TunnelChecksum::Without,
+            },
         })
+    }
+
+    fn daemon(&self, command: &str) -> Result<Daemon, Failure> {
+        let state = match (self.value(command), command) {
+            (Some("master"), _) => DaemonState::Master,
+            (Some("backup"), _) => DaemonState::Backup,
+            (other, _) => {
+                // These are ipvsadm's words, as different as they are.
+                let what = match command {
+                    "start-daemon" => "start-daemon parameter",
+                    _ => "start_daemon",
+                };
+                let other = other.unwrap_or_default();
+                return Err(illegal(what, other, "not one of master and backup"));
+            }
+        };
+        let interface = self.value("mcast-interface").unwrap_or(DEFAULT_INTERFACE);
+        if interface.is_empty() || interface.len() > INTERFACE_MAX {
+            let why = format!("a name has 1 to {INTERFACE_MAX} characters");
+            return Err(illegal("mcast-interface", interface, &why));
+        }
+        Ok(Daemon {
+            state,
+            interface: interface.to_owned(),
+            sync_id: match self.value("syncid") {
+                Some(text) => number("syncid", text, 0, u8::MAX)?,
+                None => 0,
+            },
+            max_length: self.optional_number("sync-maxlen", 1, SYNC_MAX)?,
+            group: self.value("mcast-group").map(multicast_group).transpose()?,
+            port: self.optional_number("mcast-port", 1, u16::MAX)?,
+            ttl: self.optional_number("mcast-ttl", 1, u8::MAX)?,
+        })
+    }
+
+    fn optional_number<N: Number>(&self, name: &str, min: N, max: N) -> Result<Option<N>, Failure> {
+        self.value(name)
+            .map(|text| number(name, text, min, max))
+            .transpose()
     }
 
     fn local_addresses(&self, change: Change) -> Result<Action, Failure> {
@@ -270,15 +338,18 @@ impl Options<'_> {
 
     fn timeouts(&self) -> Result<Action, Failure> {
         let texts = self.0.get_many::<String>("set").into_iter().flatten();
-        let values = texts
-            .map(|text| number("timeout", text, 0, TIMEOUT_MAX))
-            .collect::<Result<Vec<u32>, Failure>>()?;
-        let &[tcp, tcp_fin, udp] = values.as_slice() else {
-            return Err(Failure::usage(
-                "--set needs three timeouts: tcp, tcpfin and udp",
-            ));
-        };
-        Ok(Action::SetTimeouts(Timeouts { tcp, tcp_fin, udp }))
+        let texts: Vec<&str> = texts.map(String::as_str).collect();
+        match texts.as_slice() {
+            &[tcp, tcp_fin, udp] => Ok(Action::SetTimeouts(Timeouts {
+                tcp: timeout(tcp, 0)?,
+                tcp_fin: timeout(tcp_fin, 0)?,
+                udp: timeout(udp, 0)?,
+            })),
+            [_, _, _, other, ..] => Err(Failure::usage(format!("unexpected argument {other}"))),
+            _ => Err(Failure::usage(
+                "--set option requires 3 timeout values: TCP TCPFIN UDP, in seconds",
+            )),
+        }
     }
 
     fn style(&self) -> Style {
@@ -290,7 +361,9 @@ impl Options<'_> {
 
     /// How services are to be listed.
     pub fn list(&self) -> Result<List, Failure> {
-        let view = match self.one_of(VIEWS) {
+        // Of several, ipvsadm shows the first of this order.
+        let views = ["stats", "rate", "thresholds", "persistent-conn", "tun-info"];
+        let view = match self.one_of(&views) {
             Some("stats") => View::Stats,
             Some("rate") => View::Rates,
             Some("thresholds") => View::Thresholds,
@@ -309,28 +382,36 @@ impl Options<'_> {
     }
 
     fn listing(&self) -> Result<Action, Failure> {
-        let json = self.has("json");
-        let whole = self.one_of(&["connection", "timeout"]);
-        let Some(whole) = whole else {
-            return self.list().map(Action::List);
-        };
-        let conflicts = match whole {
-            "connection" => ["timeout", "stats", "rate", "thresholds", "tun-info"],
-            _ => ["stats", "rate", "thresholds", "tun-info", "persistent-conn"],
-        };
-        let other = self.one_of(&conflicts).or(self.one_of(SERVICES));
-        if let Some(other) = other {
+        let mut instead = ["connection", SERVICE, "timeout", "daemon"]
+            .into_iter()
+            .filter(|kind| self.has_kind(kind));
+        let what = instead.next();
+        if let (Some(one), Some(other)) = (what, instead.next()) {
             return Err(Failure::usage(format!(
-                "--{whole} and --{other} do not go together"
+                "The option '{other}' conflicts with the '{one}' option in the 'list' command"
             )));
         }
-        Ok(match whole {
-            "connection" => Action::ListConnections(ConnectionList {
-                style: self.style(),
+        let conflicts: &[&str] = match what {
+            Some("connection") => &["stats", "rate", "thresholds"],
+            Some("timeout" | "daemon") => &["stats", "rate", "thresholds", "persistent-conn"],
+            _ => &[],
+        };
+        if let (Some(one), Some(other)) = (what, self.one_of(conflicts)) {
+            return Err(Failure::usage(format!(
+                "options conflicts in the list command: --{one} and --{other}"
+            )));
+        }
+        let json = self.has("json");
+        let list = self.list()?;
+        Ok(match what {
+            Some("connection") => Action::ListConnections(ConnectionList {
+                style: list.style,
                 engines: self.has("persistent-conn"),
                 json,
             }),
-            _ => Action::ListTimeouts { json },
+            Some("timeout") => Action::ListTimeouts { json },
+            Some("daemon") => Action::ListDaemons { json },
+            _ => Action::List(list),
         })
     }
 }
@@ -349,11 +430,30 @@ fn plain_service(id: ServiceId) -> Service {
     }
 }
 
-fn number(what: &str, text: &str, min: u32, max: u32) -> Result<u32, Failure> {
+/// The failure for a value that makes no sense.
+fn illegal(what: &str, text: &str, why: &str) -> Failure {
+    Failure::usage(format!("illegal {what} specified: `{text}': {why}"))
+}
+
+/// What is read by [`number`].
+trait Number: std::str::FromStr + PartialOrd + std::fmt::Display {}
+
+impl<N: std::str::FromStr + PartialOrd + std::fmt::Display> Number for N {}
+
+fn number<N: Number>(what: &str, text: &str, min: N, max: N) -> Result<N, Failure> {
     let parsed = text.parse().ok();
     parsed
-        .filter(|number| (min..=max).contains(number))
-        .ok_or_else(|| Failure::usage(format!("{what} `{text}': not a number from {min} to {max}")))
+        .filter(|number| (&min..=&max).contains(&number))
+        .ok_or_else(|| illegal(what, text, &format!("not a number from {min} to {max}")))
+}
+
+/// Reads a timeout in seconds.
+fn timeout(text: &str, min: u32) -> Result<u32, Failure> {
+    number("timeout", text, min, TIMEOUT_MAX).map_err(|_| {
+        Failure::usage(format!(
+            "invalid timeout value `{text}' specified: not a number from {min} to {TIMEOUT_MAX}"
+        ))
+    })
 }
 
 fn checked_name(what: &str, name: &str, max: usize) -> Result<String, Failure> {
@@ -368,12 +468,21 @@ fn checked_name(what: &str, name: &str, max: usize) -> Result<String, Failure> {
 
 fn netmask(text: &str, family: Family) -> Result<u32, Failure> {
     match family {
-        Family::V4 => text
-            .parse::<Ipv4Addr>()
+        Family::V4 => address::parse_netmask(text)
             .map(|mask| u32::from_ne_bytes(mask.octets()))
-            .map_err(|_| {
-                Failure::usage(format!("netmask `{text}': not a mask like 255.255.255.0"))
-            }),
-        Family::V6 => number("netmask", text, 1, 128),
+            .map_err(|why: String| illegal("virtual server persistent mask", text, &why)),
+        Family::V6 => number("ipv6 netmask", text, 1, 128),
     }
+}
+
+fn multicast_group(text: &str) -> Result<IpAddr, Failure> {
+    let (version, parsed) = match text.contains(':') {
+        true => (6, text.parse().ok().map(IpAddr::V6)),
+        false => (4, text.parse().ok().map(IpAddr::V4)),
+    };
+    parsed.filter(IpAddr::is_multicast).ok_or_else(|| {
+        Failure::usage(format!(
+            "invalid IPv{version} mcast-group `{text}': not a multicast address"
+        ))
+    })
 }

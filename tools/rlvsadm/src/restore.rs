@@ -2,7 +2,10 @@
 
 //! Replays command lines from a file.
 
-use std::io::{BufRead, Write};
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    time::{Duration, Instant},
+};
 
 use crate::{
     cli::{Action, Parser, Request},
@@ -29,11 +32,13 @@ pub fn run(
     input: impl BufRead,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let lines = read(parser, input)?;
+    let mut progress = Progress::new();
+    let lines = read(parser, input, &mut progress)?;
     let mut failures = Vec::new();
     let mut status = 0;
     let count = lines.len();
-    for line in lines {
+    for (done, line) in lines.into_iter().enumerate() {
+        progress.tell(|| format!("{done} of {count} lines restored"));
         if let Err(failure) = run::execute(kernel, line.action, out) {
             failures.push(format!(
                 "line {}: {}: {}",
@@ -53,11 +58,16 @@ pub fn run(
 }
 
 /// Reads all lines, and gives every one that makes no sense as one failure.
-fn read(parser: &mut Parser, input: impl BufRead) -> Result<Vec<Line>, Failure> {
+fn read(
+    parser: &mut Parser,
+    input: impl BufRead,
+    progress: &mut Progress,
+) -> Result<Vec<Line>, Failure> {
     let mut lines = Vec::new();
     let mut mistakes = Vec::new();
     for (index, line) in input.lines().enumerate() {
         let number = index + 1;
+        progress.tell(|| format!("{index} lines read"));
         let line = line.map_err(|error| Failure::usage(format!("line {number}: {error}")))?;
         let text = line.trim();
         if text.is_empty() || text.starts_with('#') {
@@ -89,12 +99,47 @@ fn read_line(parser: &mut Parser, text: &str) -> Result<Action, Failure> {
     }
 }
 
+/// Tells on a terminal how far things are, where that takes more than a moment.
+struct Progress {
+    /// When to tell next; never, if nobody looks.
+    next: Option<Instant>,
+}
+
+impl Progress {
+    const STEP: Duration = Duration::from_millis(200);
+
+    fn new() -> Self {
+        let looked_at = io::stderr().is_terminal();
+        Progress {
+            next: looked_at.then(|| Instant::now() + Self::STEP),
+        }
+    }
+
+    fn tell(&mut self, what: impl FnOnce() -> String) {
+        let now = match self.next {
+            Some(next) if Instant::now() >= next => Instant::now(),
+            _ => return,
+        };
+        self.next = Some(now + Self::STEP);
+        eprint!("\r\x1b[K{}", what());
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.next.is_some() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn texts(input: &str) -> Result<Vec<(usize, String)>, Failure> {
-        let lines = read(&mut Parser::new(), input.as_bytes())?;
+        let mut silent = Progress { next: None };
+        let lines = read(&mut Parser::new(), input.as_bytes(), &mut silent)?;
         Ok(lines
             .into_iter()
             .map(|line| (line.number, line.text))

@@ -50,9 +50,12 @@ pub fn execute(kernel: &mut Kernel, action: Action, out: &mut impl Write) -> Res
         Action::SetTimeouts(timeouts) => kernel
             .set_timeouts(timeouts)
             .map_err(about(Object::Service)),
+        Action::StartDaemon(daemon) => kernel.start_daemon(&daemon).map_err(about(Object::Daemon)),
+        Action::StopDaemon(daemon) => kernel.stop_daemon(&daemon).map_err(about(Object::Daemon)),
         Action::List(list) => list_services(kernel, &list, out),
         Action::ListConnections(list) => conns::list(out, &list),
         Action::ListTimeouts { json } => list_timeouts(kernel, json, out),
+        Action::ListDaemons { json } => list_daemons(kernel, json, out),
         Action::ListLocalAddresses(list) => list_local_addresses(kernel, &list, out),
         Action::Save(style) => save_all(kernel, style, out),
     }
@@ -177,6 +180,17 @@ fn list_timeouts(kernel: &mut Kernel, as_json: bool, out: &mut impl Write) -> Re
     }
     let (tcp, tcp_fin, udp) = (timeouts.tcp, timeouts.tcp_fin, timeouts.udp);
     writeln!(out, "Timeout (tcp tcpfin udp): {tcp} {tcp_fin} {udp}")?;
+    Ok(())
+}
+
+fn list_daemons(kernel: &mut Kernel, as_json: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let daemons = kernel.daemons().map_err(listing)?;
+    if as_json {
+        return Ok(json::daemons(out, &daemons)?);
+    }
+    for daemon in &daemons {
+        list::daemon(out, daemon)?;
+    }
     Ok(())
 }
 
