@@ -8,44 +8,35 @@ both modules, and a text, which should be. A scenario may state what it expects;
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import re
 import select
 import socket
 import struct
 import subprocess
-import sys
 import time
-import traceback
 
 import genl
 import kernel
 import lib
 import shapes
 from packet import ICMP, Packet
+from process import NEWNET, Process, unshare
 
 IPVSADM = "/usr/sbin/ipvsadm"
 SETTINGS = "/proc/sys/net/ipv4/vs"
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 
 class Fresh(lib.Namespace):
     """A network namespace without a name, made without a process; it goes when it is closed."""
 
     def __init__(self):  # pylint: disable=super-init-not-called
-        unshare(_CLONE_NEWNET)
+        unshare(NEWNET)
         self.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         lib._setns(lib._where.__dict__.setdefault("stack", [lib._home])[-1])
 
     def close(self):
         os.close(self.fd)
-
-
-def unshare(flags):
-    """unshare(2)."""
-    if lib._libc.unshare(flags):
-        raise OSError(lib.ctypes.get_errno(), "unshare")
 
 
 class Wire:
@@ -266,32 +257,8 @@ class Box:
 
         What it returns, anything that JSON can say, is the step's text.
         """
-        reader, writer = os.pipe()
         with self.place:
-            sys.stdout.flush()
-            child = os.fork()
-            if not child:
-                try:
-                    os.close(reader)
-                    if namespace:
-                        unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
-                        for name, text in (("setgroups", "deny"), ("uid_map", "0 0 1"), ("gid_map", "0 0 1")):
-                            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-                                file.write(text)
-                    if user:
-                        os.setgroups([])
-                        os.setgid(user)
-                        os.setuid(user)
-                    answer = action()
-                except BaseException:  # pylint: disable=broad-except
-                    answer = traceback.format_exc()
-                with os.fdopen(writer, "w") as file:
-                    json.dump(answer, file)
-                os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader) as file:
-            answer = json.load(file)
-        os.waitpid(child, 0)
+            answer = Process(action, user, namespace).result()
         self.step(label, answer if isinstance(answer, str) else json.dumps(answer, indent=1))
         return answer
 
