@@ -98,7 +98,7 @@ class Wire:
         command, version, reserved = struct.unpack("=BBH", message[16:20])
         return "\n".join([f"{name} command {command} version {version} flags {flags:#x} ({size})"
                           + (f" reserved {reserved}" if reserved else ""), *ours,
-                          *shapes.told(message[20:])])
+                          *shapes.told(message[20:], nests=command != shapes.SET_INFO)])
 
 
 def sorted_blocks(text):

@@ -34,6 +34,47 @@ def files(box):
         box.proc(name)
 
 
+def node_exporter(text):
+    """Rows of /proc/net/ip_vs as node_exporter of Prometheus reads them; raises where it would fail or panic."""
+    rows, service = [], None
+    for line in text.splitlines():
+        words = line.split()
+        if not words:
+            continue
+        if words[0] in ("IP", "Prot") or words[1] == "RemoteAddress:Port":
+            continue
+        if words[0] in ("TCP", "UDP"):
+            service = words[0], read_address(words[1])
+        elif words[0] == "FWM":
+            service = words[0], words[1]
+        elif words[0] == "->" and len(words) >= 6:
+            assert all(word.isdecimal() for word in words[3:6]), line
+            rows.append((service, read_address(words[1]), *map(int, words[3:6])))
+    return rows
+
+
+def read_address(word):
+    """An address of the one or the other of two lengths."""
+    if len(word) == 13:
+        return bytes.fromhex(word[:8]).hex(), int(word[9:], 16)
+    assert len(word) == 46 and word[0] == "[" and word[40:42] == "]:", f"{word} is of length {len(word)}"
+    return bytes.fromhex(word[1:40].replace(":", "")).hex(), int(word[42:], 16)
+
+
+def monitored(box):
+    """Every row that there can be is one that node_exporter can read, and says what was configured."""
+    box.adms(f"-A -t {VIP}:80 -s wrr", f"-a -t {VIP}:80 -r {RS}:8080 -m -w 3", f"-a -t {VIP}:80 -r 10.2.0.12 -g",
+             f"-A -u {VIP}:53 -s rr -o -p 60", f"-a -u {VIP}:53 -r {RS}:53 -i -w 65535", "-A -f 9 -s rr -p 60",
+             f"-a -f 9 -r {RS} -m", "-A -t [2001:db8::80]:80 -s rr -p 60",
+             "-a -t [2001:db8::80]:80 -r [2001:db8:2::11]:80 -m", "-a -t [2001:db8::80]:80 -r 10.2.0.11:80 -i")
+    rows = sorted(map(repr, node_exporter(box.proc("ip_vs"))))
+    box.step("rows", "\n".join(rows), None if len(rows) == 6 else f"6 destinations, not {rows}")
+    lines = box.proc("ip_vs_stats").split("\n")
+    words = lines[2].split()
+    good = len(lines) >= 4 and len(words) == 5 and all(int(word, 16) >= 0 for word in words)
+    box.step("totals", repr(words), None if good else f"not five numbers: {lines}")
+
+
 def status(box):
     """The file of tables and estimators: its lines by name."""
     for _ in range(2):
@@ -292,5 +333,5 @@ def marked(box):
     look(box)
 
 
-SCENARIOS = [files, status, settings, settings_written, settings_apart, strangers, connections, refused_packets, removed,
+SCENARIOS = [files, monitored, status, settings, settings_written, settings_apart, strangers, connections, refused_packets, removed,
              edited, marked]

@@ -86,11 +86,11 @@ def daemon(**values):
     return genl.nest(DAEMON, fields(DAEMON_FIELDS, values))
 
 
-# Which attributes are nests, by the path of their numbers; replies of GET_INFO have none.
+# Which attributes are nests, by the path of their numbers.
 NESTS = {(1,), (2,), (3,), (1, 10), (1, 12), (2, 10), (2, 12)}
 
 
-def told(data, path=(), indent="  "):
+def told(data, path=(), indent="  ", nests=True):
     """The bytes of attributes as lines that hide nothing: type with its flags, length, padding, value."""
     lines = []
     while data:
@@ -104,7 +104,7 @@ def told(data, path=(), indent="  "):
         body, padding = data[4:size], data[size:(size + 3) & ~3]
         number = kind & 0x3FFF
         head = f"{indent}{number}{'+nest' if kind & 0x8000 else ''} ({size})"
-        if path + (number,) in NESTS:
+        if nests and path + (number,) in NESTS:
             lines.append(head)
             lines += told(body, path + (number,), indent + "  ")
         else:
