@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What every lab is made with: commands that are shown as they run, checks, captured packets."""
+"""What every lab is made with: commands that are shown as they run, checks, web servers, captured packets."""
 
 import os
 import shlex
+import shutil
 import signal
 import struct
 import subprocess
@@ -13,9 +14,31 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(TOP, "selftests"))
 
+import kernel  # noqa: E402
+from lib import MODULE, RLVS, Namespace  # noqa: E402
 from packet import TOA, Packet  # noqa: E402
 
 WIDTH = 80
+ADM = "rlvsadm" if RLVS else "ipvsadm"
+
+NGINX = """
+daemon on; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;
+events {{ worker_connections 256; }}
+http {{
+  log_format peer '$remote_addr:$remote_port "$request" $status $bytes_sent';
+  access_log {dir}/access.log peer;
+  sendfile on; tcp_nopush on; client_max_body_size 200m;
+  client_body_temp_path {dir}/body; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;
+  uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
+  server {{
+    listen 80;
+    location = / {{ return 200 "{name} $remote_addr:$remote_port\\n"; }}
+    location /files/ {{ alias {files}/; }}
+    location /put/ {{ alias {dir}/put/; dav_methods PUT; }}
+  }}
+}}
+"""
+
 _colour = sys.stdout.isatty()
 
 
@@ -162,3 +185,100 @@ def station(packet):
         if kind == TOA:
             (addr, port), *_ = packet.toa()
             say(f"      TOA {raw.hex(' ')} = {addr}:{port}")
+
+
+def large_file(path, size):
+    """Makes a file of some MiB, no two of which are alike: what is lost, doubled or moved shows in a hash."""
+    block = os.urandom((1 << 20) - 8)
+    with open(path, "wb") as file:
+        for number in range(size >> 20):
+            file.write(number.to_bytes(8, "big"))
+            file.write(block)
+
+
+def lines(path, part):
+    """The lines of a file that hold `part`."""
+    with open(path, encoding="utf-8") as file:
+        return [line.rstrip("\n") for line in file if part in line]
+
+
+class Lab:
+    """One run of a lab: its namespaces, what runs in them, and the parts that it is made of."""
+
+    def __init__(self, title, picture, total, prefix=""):
+        self.steps = Steps(total)
+        self.dir, self.files = "/tmp/lab", "/tmp/lab/files"
+        # Names of namespaces begin with the prefix, where others have namespaces, too.
+        self.prefix, self.namespaces, self.children = prefix, [], []
+        self.logs = f"{self.dir}/*/error.log"
+        say(paint("1", title))
+        say(picture)
+
+    def run(self, *parts):
+        """Plays the parts; returns the exit status. Nothing is left behind, whatever happens."""
+        try:
+            for part in parts:
+                part()
+            self.summary()
+        except (LabFailed, AssertionError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+            say()
+            say(paint("1;31", f"The lab failed in step {self.steps.number}: {error}"))
+            for command in ("dmesg | tail -n 20", f"tail -n 5 {self.logs}"):
+                do(None, command, echo=True, may_fail=True, shell=True)
+            return 1
+        finally:
+            self.clean()
+            kernel.unload(MODULE)
+        return 0
+
+    def clean(self):
+        """Ends all that was started; the module stays."""
+        for child in self.children:
+            child.kill()
+            child.wait()
+        do(None, f"kill $(cat {self.dir}/*/pid)", quiet=True, may_fail=True, shell=True)
+        for namespace in self.namespaces:
+            namespace.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def summary(self):
+        """What has been found true, in a line."""
+        say()
+        say(paint("1;32", f"{self.steps.checks} checks passed in "
+                  f"{time.monotonic() - self.steps.start:.0f} s."))
+
+    def make(self, *names):
+        """Makes namespaces; returns them."""
+        for name in names:
+            name = self.prefix + name
+            show("root", f"ip netns add {name}")
+            self.namespaces.append(Namespace(name))
+            for scope in ("all", "default"):
+                # Neighbour discovery would be counted beside what we send.
+                self.namespaces[-1].sysctl(f"net.ipv6.conf.{scope}.disable_ipv6", 1)
+        return self.namespaces[-len(names):]
+
+    def ip(self, namespace, *lines):
+        """Shows and runs commands of ip(8)."""
+        for line in lines:
+            show(namespace.name, "ip " + line)
+        namespace.ip(*lines)
+
+    def directories(self, *names):
+        """Makes the lab's own directories anew, one for what is served and one for each name."""
+        shutil.rmtree(self.dir, ignore_errors=True)
+        os.makedirs(self.files)
+        for path in (self.dir, *(os.path.join(self.dir, name) for name in names)):
+            os.makedirs(path, exist_ok=True)
+            # nginx's workers run as another user.
+            os.chmod(path, 0o777)
+
+    def nginx(self, namespace, name):
+        """Starts a web server that tells its name and its peer, serves files and takes them."""
+        home = os.path.join(self.dir, name)
+        put = os.path.join(home, "put")
+        os.makedirs(put, exist_ok=True)
+        os.chmod(put, 0o777)
+        with open(os.path.join(home, "nginx.conf"), "w", encoding="ascii") as file:
+            file.write(NGINX.format(dir=home, name=name, files=self.files))
+        do(namespace, f"nginx -p {home} -c nginx.conf -e error.log")

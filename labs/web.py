@@ -9,90 +9,37 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import time
 
-from stage import Capture, LabFailed, Steps, do, paint, say, show, station
+from stage import ADM, Capture, Lab, LabFailed, do, large_file, lines, paint, say, show, station
 
 # The library of the selftests, which stage.py has put in reach.
 import kernel
-from lib import MODULE, RLVS, Namespace, wait_for
+from lib import MODULE, wait_for
 from packet import SYN
 
 CLIENT, VIP, GATEWAY = "198.51.100.2", "203.0.113.80", "10.0.0.1"
 LADDRS = ["10.0.0.101", "10.0.0.102"]
 WEBS = [("web1", "10.0.0.11", 3), ("web2", "10.0.0.12", 2), ("web3", "10.0.0.13", 1)]
-ADM = "rlvsadm" if RLVS else "ipvsadm"
 SIZE = 100 << 20
 
-NGINX = """
-daemon on; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;
-events {{ worker_connections 256; }}
-http {{
-  log_format peer '$remote_addr:$remote_port "$request" $status $bytes_sent';
-  access_log {dir}/access.log peer;
-  sendfile on; tcp_nopush on; client_max_body_size 200m;
-  client_body_temp_path {dir}/body; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;
-  uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
-  server {{
-    listen 80;
-    location = / {{ return 200 "{name} $remote_addr:$remote_port\\n"; }}
-    location /files/ {{ alias {files}/; }}
-    location /put/ {{ alias {dir}/put/; dav_methods PUT; }}
-  }}
-}}
-"""
 
-
-class Lab:
+class WebLab(Lab):
     """One run of the nine steps; `method` is "nat" or "fullnat"."""
 
     def __init__(self, method, title, picture):
+        super().__init__(title, picture, 9)
         self.method, self.fullnat = method, method == "fullnat"
-        self.steps = Steps(9)
         self.how = "--fullnat" if self.fullnat else "-m"
-        self.dir = "/tmp/lab"
-        self.namespaces, self.children = [], []
         # Each request: the client's address and port, who answered, and the peer that one saw.
         self.requests, self.told, self.opened = [], {}, 0
-        say(paint("1", title))
-        say(picture)
 
-    def run(self):
-        """All steps; returns the exit status. Nothing is left behind, whatever happens."""
-        try:
-            self.build()
-            self.start_servers()
-            self.start_balancer()
-            self.spread()
-            self.way_of_a_packet()
-            self.bulk()
-            self.datagrams()
-            self.drain()
-            self.tables()
-            self.summary()
-        except (LabFailed, AssertionError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-            say()
-            say(paint("1;31", f"The lab failed in step {self.steps.number}: {error}"))
-            for command in ("dmesg | tail -n 20", f"tail -n 5 {self.dir}/*/error.log"):
-                do(None, command, echo=True, may_fail=True, shell=True)
-            return 1
-        finally:
-            self.clean()
-        return 0
-
-    def clean(self):
-        """Ends all that was started."""
-        for child in self.children:
-            child.kill()
-            child.wait()
-        do(None, f"kill $(cat {self.dir}/*/pid)", quiet=True, may_fail=True, shell=True)
-        for namespace in self.namespaces:
-            namespace.close()
-        kernel.unload(MODULE)
-        shutil.rmtree(self.dir, ignore_errors=True)
+    def play(self):
+        """All steps; returns the exit status."""
+        return self.run(self.build, self.start_servers, self.start_balancer, self.spread, self.way_of_a_packet,
+                        self.bulk, self.datagrams, self.drain, self.tables)
 
     def adm(self, words, **how):
         """The balancer's command in the director."""
@@ -105,13 +52,7 @@ class Lab:
     def build(self):
         """Namespaces, wires, addresses."""
         self.steps.step("Namespaces, wires and addresses")
-        for name in ["client", "director"] + [web for web, _, _ in WEBS]:
-            show("root", f"ip netns add {name}")
-            self.namespaces.append(Namespace(name))
-            for scope in ("all", "default"):
-                # Neighbour discovery would be counted beside what we send.
-                self.namespaces[-1].sysctl(f"net.ipv6.conf.{scope}.disable_ipv6", 1)
-        self.client, self.director, *self.webs = self.namespaces
+        self.client, self.director, *self.webs = self.make("client", "director", *(web for web, _, _ in WEBS))
         self.ip(self.director,
                 "link add wan address 02:00:00:00:00:01 type veth peer name eth0 "
                 "address 02:00:00:00:00:02 netns client",
@@ -137,34 +78,14 @@ class Lab:
                 self.steps.check("default" not in routes and "198.51" not in routes,
                                  f"{web.name} has no route to the client")
 
-    def ip(self, namespace, *lines):
-        """Shows and runs commands of ip(8)."""
-        for line in lines:
-            show(namespace.name, "ip " + line)
-        namespace.ip(*lines)
-
     def start_servers(self):
         """nginx and a UDP service on each server, and a file to serve."""
         self.steps.step("A real web server in each of the three")
-        shutil.rmtree(self.dir, ignore_errors=True)
-        files = os.path.join(self.dir, "files")
-        os.makedirs(files)
-        self.file = os.path.join(files, "100M")
-        # No MiB is like another: what is lost, doubled or moved shows in the hash.
-        block = os.urandom((1 << 20) - 8)
-        with open(self.file, "wb") as file:
-            for number in range(SIZE >> 20):
-                file.write(number.to_bytes(8, "big"))
-                file.write(block)
+        self.directories(*(name for name, _, _ in WEBS))
+        self.file = os.path.join(self.files, "100M")
+        large_file(self.file, SIZE)
         for web, (name, _, _) in zip(self.webs, WEBS):
-            home = os.path.join(self.dir, name)
-            os.makedirs(os.path.join(home, "put"))
-            # nginx's workers run as another user.
-            for path in (self.dir, home, os.path.join(home, "put")):
-                os.chmod(path, 0o777)
-            with open(os.path.join(home, "nginx.conf"), "w", encoding="ascii") as file:
-                file.write(NGINX.format(dir=home, name=name, files=files))
-            do(web, f"nginx -p {home} -c nginx.conf -e error.log")
+            self.nginx(web, name)
             answer = f"SYSTEM:echo {name} $SOCAT_PEERADDR\\:$SOCAT_PEERPORT"
             show(name, f"socat -t 30 UDP4-RECVFROM:5353,fork '{answer}' &")
             with web:
@@ -356,21 +277,13 @@ class Lab:
         for number, (client, name, peer) in enumerate(self.requests, 1):
             toa = " ".join(self.told.get((name, peer), ()))
             say(columns.format(number, client, name, peer, toa).rstrip())
-        say()
-        say(paint("1;32", f"{self.steps.checks} checks passed in "
-                  f"{time.monotonic() - self.steps.start:.0f} s."))
+        super().summary()
 
 
 def shares(names):
     """How often each server is named."""
     names = list(names)
     return ", ".join(f"{name} {names.count(name)}" for name, _, _ in WEBS)
-
-
-def lines(path, part):
-    """The lines of a file that hold `part`."""
-    with open(path, encoding="utf-8") as file:
-        return [line for line in file if part in line]
 
 
 def ask(sock):
