@@ -48,7 +48,7 @@ virtual_server {vip} 80 {{
     real_server 10.0.0.11 80 {{
         weight {weights[0]}
         TCP_CHECK {{
-            connect_timeout 5
+            connect_timeout 10
         }}
     }}
     real_server 10.0.0.12 80 {{
@@ -58,7 +58,7 @@ virtual_server {vip} 80 {{
                 path /put/health
                 status_code 200
             }}
-            connect_timeout 5
+            connect_timeout 10
             retry 1
             delay_before_retry 1
         }}
@@ -68,7 +68,9 @@ virtual_server {vip} 80 {{
         MISC_CHECK {{
             delay_loop 2
             misc_path "{etc}/weight 10.0.0.13"
-            misc_timeout 10
+            misc_timeout 20
+            retry 1
+            delay_before_retry 1
             misc_dynamic
         }}
     }}
@@ -90,7 +92,7 @@ SERVER = """\
     real_server {addr} 80 {{
         inhibit_on_failure
         TCP_CHECK {{
-            connect_timeout 5
+            connect_timeout 10
         }}
     }}
 """
@@ -120,7 +122,7 @@ WEIGHT = """\
 #!/bin/sh
 # weight SERVER: 2 + the weight that the server asks for, as misc_dynamic wants
 # it; 1 if the server is dead.
-weight=$(curl -fsm 5 "http://$1/put/weight") || exit 1
+weight=$(curl -fsm 15 "http://$1/put/weight") || exit 1
 exit $((weight + 2))
 """
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -38,6 +39,15 @@ CLIENT = "198.51.100.2"
 PAIRED = {f"{vip}:80": f"http://{vip}/" for vip in ("198.51.100.81", "198.51.100.82")}
 WEBS = {"web1": "10.0.0.11", "web2": "10.0.0.12", "web3": "10.0.0.13", "sorry": "10.0.0.14"}
 SIZE = 16 << 20
+
+
+def ask(sock):
+    """A request on an open connection; returns the answer, or nothing if the connection is reset."""
+    try:
+        sock.sendall(f"GET / HTTP/1.1\r\nHost: {VIP}\r\n\r\n".encode())
+        return sock.recv(4096)
+    except ConnectionResetError:
+        return b""
 
 
 class Download:
@@ -336,6 +346,9 @@ class HaLab(Lab):
         """A director dies, and comes back."""
         self.steps.step("A director dies: no power, no network")
         one, two = self.directors
+        with self.client:
+            old = socket.create_connection((VIP, 80), 20 * kernel.SLOW)
+        self.steps.check(ask(old), "a connection stays open")
         start = time.monotonic()
         # Cables first: a dying program must not say goodbye.
         self.ip(self.switch, "link set d1-wan down", "link set d1-lan down")
@@ -347,6 +360,8 @@ class HaLab(Lab):
         limit = 10 * kernel.SLOW
         self.steps.check(took < limit, f"new connections are served after {took:.1f} s (asserted: {limit} s)")
         self.steps.check(two.has(VIP), f"director2 is master and has {VIP}")
+        with old:
+            self.steps.check(not ask(old), "the open connection was reset: its client knows at once")
         self.served(6, ["web1", "web2", "web3"], director=two)
         for url in PAIRED.values():
             self.served(2, ["web1", "web2"], url, two)

@@ -23,7 +23,8 @@ def play(*steps):
             for step in steps:
                 getattr(lab, step)()
     except Exception:
-        for line in said.getvalue().splitlines():
+        for line in said.getvalue().splitlines() + [
+                f"{director.name}: {line}" for director in lab.directors for line in director.said()[-30:]]:
             print(f"# {line}")
         raise
 
