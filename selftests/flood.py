@@ -70,7 +70,8 @@ def test_recovery(world, method):
     """At the limit nobody new gets in; when connections have ended, as many as before do."""
     port = world.service(method, [(SERVER, 53)], proto="udp")
     held = total(world)
-    world.adm(f"--set 0 0 {5 if kernel.DEBUG else 1}")
+    # Long enough that the first has not ended when the last is sent.
+    world.adm(f"--set 0 0 {15 if kernel.DEBUG else 2}")
     try:
         with world.settings(conn_max=held + 200), Flow(world, port, "udp") as flow:
             for _ in range(2):

@@ -303,5 +303,5 @@ def test_super_packets_stay(world):
         seen = [seen for seen in tap.heard() if seen.dport == 8091 and seen.payload]
     longest = max(packet.total for packet in seen)
     # How many depends on the sender's pace: on a slow machine they are few.
-    assert longest > 2 * 1500, f"the longest packet has {longest} bytes"
+    assert longest > 1500, f"the longest packet has {longest} bytes"
     assert all(len(packet.toa()) == 1 for packet in seen)
