@@ -7,7 +7,6 @@ import itertools
 import os
 import random
 import socket
-import struct
 import threading
 
 import genl

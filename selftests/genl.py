@@ -31,6 +31,11 @@ def nest(kind, *attrs):
     return attr(kind | NESTED, b"".join(attrs))
 
 
+def u32s(*values):
+    """Integers of 32 bits as bytes."""
+    return struct.pack(f"={len(values)}I", *values)
+
+
 def u16(kind, value):
     """An attribute of 16 bits."""
     return attr(kind, struct.pack("=H", value))
@@ -51,7 +56,7 @@ def packed(addr):
     return socket.inet_pton(family(addr), addr).ljust(16, b"\0")
 
 
-def key(addr, port, proto=socket.IPPROTO_TCP):
+def key(addr, port=None, proto=socket.IPPROTO_TCP):
     """What names a service by its address, or by a mark, which is an integer, and its family."""
     if isinstance(addr, int):
         return [u16(1, port or socket.AF_INET), attr(5, addr)]
@@ -101,6 +106,8 @@ class Genl:
         self.sock.setsockopt(270, 11, 1)  # NETLINK_EXT_ACK
         self.sock.settimeout(30)
         self.sequence = 0
+        # Whether the last dump was not consistent (NLM_F_DUMP_INTR).
+        self.interrupted = False
         (_, reply), = self.call(3, attr(2, family.encode() + b"\0"), family=16, version=2)
         self.family = struct.unpack("=H", attributes(reply)[1][:2])[0]
 
@@ -128,17 +135,18 @@ class Genl:
         finally:
             if after:
                 after()
-        replies = []
+        replies, self.interrupted = [], False
         while True:
             try:
                 data = self.sock.recv(1 << 18)
             except OSError as error:
                 raise Lost(error.errno, "receiving") from None
             while data:
-                size, kind, _, sequence, _ = struct.unpack("=IHHII", data[:16])
+                size, kind, told, sequence, _ = struct.unpack("=IHHII", data[:16])
                 part, data = data[16:size], data[(size + 3) & ~3:]
                 if sequence != self.sequence:
                     continue
+                self.interrupted |= bool(told & 0x10)
                 if kind == 2:
                     errno = -struct.unpack("=i", part[:4])[0]
                     if errno:
