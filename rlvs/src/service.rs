@@ -157,7 +157,7 @@ pub(crate) struct Snapshot {
     /// The local addresses that FullNAT connections leave from.
     pub(crate) laddrs: KVec<Arc<LocalAddress>>,
     /// Its destinations.
-    pub(crate) slots: KVec<Slot>,
+    pub(crate) slots: KVVec<Slot>,
 }
 
 /// A destination in a snapshot.

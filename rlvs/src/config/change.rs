@@ -128,7 +128,7 @@ impl Config {
             service,
             spec,
             laddrs: KVec::new(),
-            members: KVec::new(),
+            members: KVVec::new(),
             meter: Meter::new(Counters::default()),
             retired: Counters::default(),
         };

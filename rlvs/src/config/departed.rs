@@ -54,12 +54,12 @@ struct Grave {
 }
 
 /// Memory for graves.
-pub(super) struct Plots(KVec<RBTreeNodeReservation<GraveKey, Grave>>);
+pub(super) struct Plots(KVVec<RBTreeNodeReservation<GraveKey, Grave>>);
 
 impl Plots {
     /// For so many. Process context.
     pub(super) fn new(graves: usize) -> Result<Self> {
-        let mut plots = KVec::with_capacity(graves, GFP_KERNEL)?;
+        let mut plots = KVVec::with_capacity(graves, GFP_KERNEL)?;
         for _ in 0..graves {
             plots.push(RBTreeNodeReservation::new(GFP_KERNEL)?, GFP_KERNEL)?;
         }

@@ -85,7 +85,7 @@ pub(crate) struct Entry {
     pub(super) service: Arc<Service>,
     pub(super) spec: ServiceSpec,
     pub(super) laddrs: KVec<Arc<LocalAddress>>,
-    pub(super) members: KVec<Member>,
+    pub(super) members: KVVec<Member>,
     pub(super) meter: Meter,
     /// What destinations had counted when the service let them go.
     pub(super) retired: Counters,
@@ -167,7 +167,8 @@ pub(super) fn snapshot<'a>(
     laddrs: &[Arc<LocalAddress>],
     dests: impl Iterator<Item = (&'a Arc<Dest>, &'a DestSpec)>,
 ) -> Result<RcuBox<Snapshot>> {
-    let mut slots = KVec::new();
+    let (least, most) = dests.size_hint();
+    let mut slots = KVVec::with_capacity(most.unwrap_or(least), GFP_KERNEL)?;
     for (dest, set) in dests {
         let has_laddrs = !laddrs.is_empty();
         let method = match (set.method, dest.addr) {
