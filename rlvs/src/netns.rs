@@ -135,6 +135,9 @@ pub(crate) struct NetState {
 /// The collector passes over the whole table in so many runs, a second each.
 const RUNS_PER_PASS: usize = 4;
 
+/// Steps of a round of the configuration that are done in one go.
+const STEPS: usize = 32;
+
 /// How long a round of the configuration takes, in jiffies.
 const PERIOD: u32 = rate::PERIOD * time::HZ;
 
@@ -268,7 +271,7 @@ impl NetState {
     /// is nothing to do in the next round.
     fn tend_config(&self, now: u32) -> bool {
         let began = self.round_began.load(Relaxed);
-        loop {
+        for _ in 0..STEPS {
             // The lock is free in between.
             let step = self.config.lock().step(self.settings.estimates());
             match step {
@@ -292,6 +295,9 @@ impl NetState {
                 }
             }
         }
+        // Who waits for the lock is not sure to get it while we ask for it again and again.
+        self.step_at.store(time::now().wrapping_add(1), Relaxed);
+        true
     }
 }
 

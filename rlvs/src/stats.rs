@@ -25,25 +25,18 @@ const INBYTES: usize = 3;
 const OUTBYTES: usize = 4;
 
 /// The counters of one destination, on every CPU.
-pub(crate) struct Traffic {
-    counted: percpu::Counters<5>,
-    /// What of it was collected. Apart, so that collecting takes no line from a CPU that counts.
-    collected: percpu::Counters<5>,
-}
+pub(crate) struct Traffic(percpu::Collected<5>);
 
 impl Traffic {
     /// Allocates counters, all zero. Process context.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self {
-            counted: percpu::Counters::new()?,
-            collected: percpu::Counters::new()?,
-        })
+        Ok(Self(percpu::Collected::new()?))
     }
 
     /// Counts a new connection. Any context.
     #[inline]
     pub(crate) fn opened(&self) {
-        self.counted.add(CONNS, 1);
+        self.0.add(CONNS, 1);
     }
 
     /// Counts a packet of so many bytes, from its network header on. Any context.
@@ -53,14 +46,14 @@ impl Traffic {
             Direction::Original => (INPKTS, INBYTES),
             Direction::Reply => (OUTPKTS, OUTBYTES),
         };
-        self.counted.add(packets, 1);
-        self.counted.add(octets, u64::from(bytes));
+        self.0.add(packets, 1);
+        self.0.add(octets, u64::from(bytes));
     }
 
     /// What all CPUs have counted.
     pub(crate) fn total(&self) -> Counters {
         let mut total = Counters::default();
-        self.counted
+        self.0
             .for_each_cpu(|_, words| total = total.wrapping_add(&counters(words)));
         total
     }
@@ -69,7 +62,7 @@ impl Traffic {
     /// the last call of this. One caller at a time.
     pub(crate) fn collect(&self, mut f: impl FnMut(i32, Counters)) -> Counters {
         let mut total = Counters::default();
-        self.counted.since(&self.collected, |cpu, words, grown| {
+        self.0.collect(|cpu, words, grown| {
             total = total.wrapping_add(&counters(words));
             f(cpu, counters(grown));
         });

@@ -76,11 +76,10 @@ impl Round {
         }
     }
 
-    /// The next one, if there are so many services.
-    fn next(&mut self, services: usize) {
+    /// The next one.
+    fn next(&mut self) {
         self.place = Place::Service(0);
         self.slice = 0;
-        self.slices = rate::slices(services);
         self.services = 0;
         self.members = self.updated;
         self.updated = 0;
@@ -111,10 +110,11 @@ impl Config {
                     let total = self.total();
                     self.round.meter.update(total);
                 }
-                let services = self.services.len();
-                self.round.next(services);
+                self.round.next();
                 Step::Round {
-                    busy: services > 0 || self.departed.graves() > 0 || self.pools.is_stale(),
+                    busy: self.services.len() > 0
+                        || self.departed.graves() > 0
+                        || self.pools.is_stale(),
                 }
             }
         }
@@ -122,8 +122,12 @@ impl Config {
 
     fn update_services(&mut self, from: u64, estimate: bool) -> Step {
         let (departed, pools, round) = (&mut self.departed, &mut self.pools, &mut *self.round);
+        let services = self.services.len();
+        if from == 0 {
+            round.slices = rate::slices(services);
+        }
         let is_last = round.slice.saturating_add(1) >= round.slices;
-        let due = rate::due(self.services.len(), round.slice, round.slices);
+        let due = rate::due(services, round.slice, round.slices);
         let (mut updated, mut more) = (0usize, false);
         self.services.walk(from, |number, entry| {
             more = is_last || round.services < due;

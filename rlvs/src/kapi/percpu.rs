@@ -90,34 +90,6 @@ impl<const N: usize> Counters<N> {
         sum
     }
 
-    /// Calls `f` with each possible CPU and its counters.
-    pub(crate) fn for_each_cpu(&self, mut f: impl FnMut(i32, [u64; N])) {
-        for_each_possible_cpu(|cpu| f(cpu, core::array::from_fn(|i| self.on_cpu(cpu, i))));
-    }
-
-    /// Calls `f` with each possible CPU, its counters, and what they have grown by since the last call
-    /// with the same `seen`, to which nobody adds. One caller at a time.
-    pub(crate) fn since(&self, seen: &Self, mut f: impl FnMut(i32, [u64; N], [u64; N])) {
-        for_each_possible_cpu(|cpu| {
-            let now: [u64; N] = core::array::from_fn(|i| self.on_cpu(cpu, i));
-            let before: [u64; N] = core::array::from_fn(|i| seen.on_cpu(cpu, i));
-            if now != before {
-                // SAFETY: By the type invariants of `seen`, on a possible CPU; nobody else writes
-                // there, and words tear nowhere for who reads.
-                unsafe {
-                    bindings::rlvs_per_cpu_ptr(seen.0.as_ptr(), cpu)
-                        .cast::<[u64; N]>()
-                        .write_volatile(now);
-                }
-            }
-            let mut grown = now;
-            for (grown, before) in grown.iter_mut().zip(before) {
-                *grown = grown.wrapping_sub(before);
-            }
-            f(cpu, now, grown);
-        });
-    }
-
     fn on_cpu(&self, cpu: i32, index: usize) -> u64 {
         if index >= N {
             return 0;
@@ -131,6 +103,84 @@ impl<const N: usize> Counters<N> {
 }
 
 impl<const N: usize> Drop for Counters<N> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the memory is ours, and nobody uses it any more.
+        unsafe { bindings::free_percpu(self.0.as_ptr()) };
+    }
+}
+
+/// `N` such counters, and how far each was when somebody has last collected them.
+///
+/// # Invariants
+///
+/// The pointer is per-CPU memory for a `[[u64; N]; 2]`, owned by this object: first the counters, then
+/// what was collected of them, which only [`collect`](Self::collect) writes.
+pub(crate) struct Collected<const N: usize>(NonNull<c_void>);
+
+// SAFETY: As for `Counters`.
+unsafe impl<const N: usize> Send for Collected<N> {}
+// SAFETY: As for `Counters`.
+unsafe impl<const N: usize> Sync for Collected<N> {}
+
+impl<const N: usize> Collected<N> {
+    /// Allocates the counters, all zero. Process context.
+    pub(crate) fn new() -> Result<Self> {
+        // INVARIANT: Freshly allocated with that layout.
+        Ok(Self(alloc::<[[u64; N]; 2]>()?))
+    }
+
+    /// Adds `value` to a counter of this CPU; an index out of range counts nowhere. Any context.
+    #[inline]
+    pub(crate) fn add(&self, index: usize, value: u64) {
+        if index < N {
+            // SAFETY: By the type invariants and the check above the word is one of the counters.
+            unsafe {
+                let word = self.0.as_ptr().cast::<u64>().wrapping_add(index);
+                bindings::rlvs_this_cpu_add_u64(word, value);
+            }
+        }
+    }
+
+    /// Calls `f` with each possible CPU and its counters.
+    pub(crate) fn for_each_cpu(&self, mut f: impl FnMut(i32, [u64; N])) {
+        for_each_possible_cpu(|cpu| f(cpu, self.rows(cpu).0));
+    }
+
+    /// Calls `f` with each possible CPU, its counters, and what they have grown by since the last call
+    /// of this. One caller at a time, lest something be collected twice.
+    pub(crate) fn collect(&self, mut f: impl FnMut(i32, [u64; N], [u64; N])) {
+        for_each_possible_cpu(|cpu| {
+            let (now, before) = self.rows(cpu);
+            if now != before {
+                // SAFETY: By the type invariants, on a possible CPU.
+                unsafe {
+                    let rows = bindings::rlvs_per_cpu_ptr(self.0.as_ptr(), cpu).cast::<[u64; N]>();
+                    rows.wrapping_add(1).write_volatile(now);
+                }
+            }
+            let mut grown = now;
+            for (grown, before) in grown.iter_mut().zip(before) {
+                *grown = grown.wrapping_sub(before);
+            }
+            f(cpu, now, grown);
+        });
+    }
+
+    /// The counters of a possible CPU, and what was collected of them.
+    fn rows(&self, cpu: i32) -> ([u64; N], [u64; N]) {
+        // SAFETY: By the type invariants; callers pass possible CPUs only. Each word is read for
+        // itself: its CPU may be adding to it.
+        unsafe {
+            let words = bindings::rlvs_per_cpu_ptr(self.0.as_ptr(), cpu).cast::<u64>();
+            let row = |from: usize| {
+                core::array::from_fn(|i| words.wrapping_add(from).wrapping_add(i).read_volatile())
+            };
+            (row(0), row(N))
+        }
+    }
+}
+
+impl<const N: usize> Drop for Collected<N> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the memory is ours, and nobody uses it any more.
         unsafe { bindings::free_percpu(self.0.as_ptr()) };
