@@ -44,6 +44,8 @@ counters! {
     LaddrExhausted = "laddr_exhausted",
     /// A new connection was dropped at `conn_max`.
     ConnLimit = "conn_limit",
+    /// A new connection was dropped as `drop_packet` says.
+    DropPacket = "drop_packet",
     /// No memory for a new connection.
     ConnNoMemory = "conn_no_memory",
     /// A connection that is older than the configuration held the tuple; another port was tried.

@@ -15,6 +15,7 @@ use crate::{
     },
     filter::AddressFilter,
     kapi::{
+        mem,
         netfilter::{
             Hook,
             HookSet, //
@@ -126,6 +127,10 @@ pub(crate) struct NetState {
     round_began: Atomic<u32>,
     /// When its next step is due, in jiffies.
     step_at: Atomic<u32>,
+    /// Pages of memory that were available when somebody looked.
+    available: Atomic<u64>,
+    /// Counts packets of which some are dropped.
+    drop_counter: Atomic<u32>,
     /// Whether the work was asked to run at once.
     kicked: Atomic<i32>,
     /// When a shortage was last logged, in jiffies.
@@ -201,6 +206,8 @@ impl PerNet for NetState {
             collect_at: Atomic::new(time::now()),
             round_began: Atomic::new(time::now()),
             step_at: Atomic::new(time::now().wrapping_add(PERIOD)),
+            available: Atomic::new(u64::MAX),
+            drop_counter: Atomic::new(1),
             kicked: Atomic::new(0),
             logged: Atomic::new(time::now().wrapping_sub(time::HZ)),
         }? Error)
@@ -241,8 +248,21 @@ impl Deferred for NetState {
 }
 
 impl NetState {
-    /// Sizes the table, collects what has expired.
+    /// Is this packet, which would open a connection, one to be dropped?
+    #[inline]
+    pub(crate) fn is_to_drop(&self) -> bool {
+        match self.settings.drop_rate(|| self.available.load(Relaxed)) {
+            0 => false,
+            // An exact count is not worth more: two CPUs may take the same number.
+            rate => self.drop_counter.fetch_add(1, Relaxed).checked_rem(rate) == Some(0),
+        }
+    }
+
+    /// Looks at memory, sizes the table, collects what has expired.
     fn tend_conns(&self) {
+        let available = mem::available_pages();
+        self.available.store(available, Relaxed);
+        self.settings.defend(available);
         let (wanted, buckets) = {
             let guard = rcu::read_lock();
             (

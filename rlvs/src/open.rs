@@ -98,7 +98,8 @@ pub(crate) fn open(
     let Some(service) = state.services.find(way.net, &wanted, way.guard) else {
         return packet.accept();
     };
-    if !headers.segment.opens() || headers.tuple.sport == FTP_DATA {
+    let sloppy = state.settings.sloppy_tcp();
+    if !headers.segment.opens(sloppy) || headers.tuple.sport == FTP_DATA {
         // The local stack knows the answer to a stray segment. And what a real server on this host
         // sends back by active FTP is no request.
         return packet.accept();
@@ -134,6 +135,9 @@ fn schedule<'g>(
     headers: &Headers,
 ) -> Result<&'g ConnEntry, Refusal> {
     let tuple = &headers.tuple;
+    if state.is_to_drop() {
+        return Err(Refusal::Drop(Counter::DropPacket));
+    }
     if state.conns.len() >= state.settings.conn_max() {
         return Err(Refusal::Drop(Counter::ConnLimit));
     }

@@ -6,8 +6,8 @@
 //! have an effect yet: `docs/sysctl.md` tells which.
 
 use crate::kapi::{
+    mem::buffer_pages,
     sysctl::{
-        buffer_pages,
         CpuList,
         Entry,
         Kind,
@@ -27,7 +27,10 @@ use kernel::{
         Arc, //
     }, //
 };
-use rlvs_core::snat::PortRange;
+use rlvs_core::{
+    defence,
+    snat::PortRange, //
+};
 
 /// The most connections that `conn_max` can allow.
 const CONN_MAX: i32 = 1 << 30;
@@ -191,6 +194,36 @@ impl Settings {
     #[inline]
     pub(crate) fn expire_nodest_conn(&self) -> bool {
         self.expire_nodest_conn.load(Relaxed) != 0
+    }
+
+    /// Whether a connection may be opened by any of its packets.
+    #[inline]
+    pub(crate) fn sloppy_tcp(&self) -> bool {
+        self.sloppy_tcp.load(Relaxed) != 0
+    }
+
+    /// Of how many packets that open connections one is dropped, if so many pages of memory are
+    /// available; 0 is none.
+    #[inline]
+    pub(crate) fn drop_rate(&self, available: impl FnOnce() -> u64) -> u32 {
+        match self.drop_packet.load(Relaxed) {
+            defence::OFF | defence::READY => 0,
+            mode => {
+                let threshold = self.amemthresh.load(Relaxed);
+                let always = self.am_droprate.load(Relaxed);
+                defence::rate(mode, available(), threshold, always)
+            }
+        }
+    }
+
+    /// Has the setting tell whether memory is short.
+    pub(crate) fn defend(&self, available: u64) {
+        let old = self.drop_packet.load(Relaxed);
+        let new = defence::mode(old, available, self.amemthresh.load(Relaxed));
+        if new != old {
+            // Who has written another meanwhile, has the last word.
+            let _ = self.drop_packet.cmpxchg(old, new, Relaxed);
+        }
     }
 
     /// Whether rates are estimated.

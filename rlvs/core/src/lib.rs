@@ -14,6 +14,7 @@
 #![cfg_attr(not(any(MODULE, test)), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod defence;
 pub mod filter;
 pub mod flow;
 pub mod listing;

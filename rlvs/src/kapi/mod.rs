@@ -10,6 +10,7 @@ pub(crate) mod bh;
 pub(crate) mod genl;
 pub(crate) mod hash;
 pub(crate) mod inet;
+pub(crate) mod mem;
 pub(crate) mod netfilter;
 pub(crate) mod netns;
 pub(crate) mod nla;

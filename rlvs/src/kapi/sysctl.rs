@@ -331,12 +331,6 @@ impl CpuList {
     }
 }
 
-/// How many pages of memory buffers may be in.
-pub(crate) fn buffer_pages() -> usize {
-    // SAFETY: Reads counters.
-    unsafe { bindings::nr_free_buffer_pages() as usize }
-}
-
 /// The settings of every namespace.
 pub(crate) trait Values: Send + Sync + Sized + 'static {
     /// Where they are, below `/proc/sys`.

@@ -42,10 +42,11 @@ impl Segment {
         }
     }
 
-    /// May it open a connection?
+    /// May it open a connection? With `sloppy`, anything of TCP but a RST may.
     #[inline]
-    pub fn opens(&self) -> bool {
+    pub fn opens(&self, sloppy: bool) -> bool {
         match self {
+            Self::Tcp(header) if sloppy => !header.flags.rst(),
             Self::Tcp(header) => proto::tcp::opens(header.flags),
             Self::Udp => true,
         }
@@ -172,8 +173,25 @@ mod tests {
         let headers = parse(&packet()).unwrap();
         assert_eq!((headers.tuple.sport, headers.tuple.dport), (0x1234, 80));
         assert_eq!((headers.len(), headers.payload()), (40, 4));
-        assert!(headers.segment.opens());
+        assert!(headers.segment.opens(false));
         assert_eq!(Headers::needed(&headers.ip), Some(40));
+    }
+
+    #[test]
+    fn what_opens_a_connection() {
+        let tcp = |flags| {
+            let mut bytes = packet();
+            bytes[33] = flags;
+            let segment = parse(&bytes).unwrap().segment;
+            (segment.opens(false), segment.opens(true))
+        };
+        let (fin, syn, rst, ack) = (1, 2, 4, 16);
+        assert_eq!(tcp(syn), (true, true));
+        assert_eq!(tcp(syn | ack), (true, true));
+        assert_eq!(tcp(ack), (false, true));
+        assert_eq!(tcp(fin | ack), (false, true));
+        assert_eq!(tcp(rst), (false, false));
+        assert_eq!(tcp(syn | rst), (false, false));
     }
 
     #[test]
