@@ -8,6 +8,7 @@ both modules, and a text, which should be. A scenario may state what it expects;
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import re
 import select
@@ -105,7 +106,7 @@ def sorted_blocks(text):
     """A listing whose services, which the kernel tells in an order of chance, are put into one."""
     head, blocks = [], []
     for line in text.splitlines(keepends=True):
-        if re.match(r"(TCP|UDP|SCTP|FWM|IP|AH|ESP|ICMP|ICMPv6|IP_\d+) |-A ", line):
+        if re.match(r"(TCP|UDP|FWM|SCTP|ICMP|ICMPv6|IP_\d+) |IP  |-A ", line):
             blocks.append([line])
         else:
             (blocks[-1] if blocks else head).append(line)

@@ -3,21 +3,27 @@
 
 from collections import namedtuple
 
-# The words that docs/deviations.md has for it; in which scenarios and steps (regular expressions that match all).
-Deviation = namedtuple("Deviation", "words scenario step")
+# The words that the page has for it; in which scenarios and steps (regular expressions that match all), and which
+# text of a step may differ there (all, if there is no such expression).
+Deviation = namedtuple("Deviation", "words scenario step text")
+
+PAGES = ["deviations.md", "sysctl.md"]
 
 DEVIATIONS = [
-    # A scheduler that is not there yet is refused as mainline refuses an unknown one.
-    Deviation("Schedulers to come", "schedulers_to_come", r"ipvsadm -[AD] .*"),
-    # The same for the only persistence engine that mainline has.
-    Deviation("Persistence engines", "engine_to_come", r"ipvsadm .*"),
+    # What is not there yet is refused as mainline refuses what it does not know.
+    Deviation("schedulers other than", "schedulers_to_come", r"ipvsadm -[AD] .*", None),
+    Deviation("persistence engines", "engine_to_come", r"ipvsadm .*", None),
     # Refused, so there is none to be listed and none to be stopped.
-    Deviation("The synchronisation daemon", "daemon_to_come", r"netlink .*"),
+    Deviation("starting a synchronisation daemon", "daemon_to_come", r"netlink .*", None),
     # Who does not say that it knows rlvs is told what it can make sense of.
-    Deviation("FullNAT is told as Masq", "methods_to_come", r"netlink GET_DEST .*"),
-    # It is there from the beginning, mainline makes it with the first service.
-    Deviation("Size of the connection table", r"services_v4|files|namespaces", r"ipvsadm -Ln|/proc/net/ip_vs"),
-    Deviation("Size of the connection table", "information", r"netlink GET_INFO.*"),
-    # An attribute more, and a policy for each command.
-    Deviation("What the family says of itself", "family", r"operations|attributes at most"),
+    Deviation("method told of a FullNAT destination", "methods_to_come", r"netlink GET_DEST .*", r"3 \(8\) 0[05]000000"),
+    # The table is there from the start.
+    Deviation("size of the connection table before the first service", r".*", r"ipvsadm -Ln.*|/proc/net/ip_vs.*",
+              r"\(size=(0|256)\)"),
+    Deviation("size of the connection table before the first service", r".*", r"netlink GET_INFO.*|.*command 15",
+              r"2 \(8\) 00(00|01)0000"),
+    Deviation("attribute 64 at the top of a message", "family", "attributes at most", None),
+    Deviation("policies that the family tells", "family", "operations", r"command (8|11) flags 0x[5d]"),
+    # Mainline decides at once that there is memory enough.
+    Deviation("automatic defence modes", "settings_written", r"sysctl (drop_entry|drop_packet|secure_tcp) = '2'", None),
 ]

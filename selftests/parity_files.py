@@ -81,14 +81,14 @@ def status(box):
         text = box.place.proc("ip_vs_status")
         # How full a table is, and how it is built, is each module's own.
         box.step("/proc/net/ip_vs_status", "\n".join(
-            re.sub(r"(Conn buckets|Service buckets) len-\d+", r"\1 len-N", re.sub(r"\d+", "N", line))
+            re.sub(r"(Conn buckets|Service buckets) len-\d+", r"\1 len-N", re.sub(r"-?\d+", "N", line))
             for line in text.splitlines() if "len-" not in line))
         box.adms(f"-A -t {VIP}:{80 + _} -s rr")
 
 
 def settings(box):
     """The settings: names, modes, defaults."""
-    box.modes(SETTINGS, r"(?!lblc|toa|rlvs).*")
+    box.modes(SETTINGS, r"(?!lblc|fullnat_).*")
     for name in NAMES:
         box.setting(name)
 
