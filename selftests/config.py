@@ -5,7 +5,6 @@ import errno
 import hashlib
 import itertools
 import os
-import random
 import socket
 import threading
 
@@ -208,37 +207,6 @@ def test_extended_acks(world):
         assert ipvs.call(genl.GET_DEST, genl.service(VIP, 81), flags=genl.DUMP) == []
     assert saved(world, "rlvsadm") == [f"-A -t {VIP}:80 -s rr"]
     cleared(world)
-
-
-def test_random_messages(world):
-    """Netlink messages of random attributes are refused or obeyed; nothing breaks."""
-    need_rlvs()
-    cleared(world)
-    seed = random.SystemRandom().getrandbits(32)
-    print(f"# seed {seed}")
-    dice = random.Random(seed)
-
-    def noise(depth=0):
-        parts = []
-        for _ in range(dice.randrange(1, 6)):
-            kind = dice.randrange(18)
-            if depth < 2 and dice.random() < 0.5:
-                parts.append(genl.nest(kind, noise(depth + 1)))
-            else:
-                parts.append(genl.attr(kind, dice.randbytes(dice.choice((0, 1, 2, 4, 8, 16, 17)))))
-        return b"".join(parts)
-
-    with world.director, Genl("IPVS") as ipvs, Genl("RLVS") as rlvs:
-        for _ in range(300 if kernel.DEBUG else 2000):
-            payload = dice.choice((noise(), genl.service(VIP, 80)[:dice.randrange(4, 80)],
-                                   genl.service(VIP, 80) + noise()))
-            family = dice.choice((ipvs, ipvs, rlvs))
-            try:
-                family.call(dice.randrange(0, 20), payload, flags=dice.choice((genl.ACK, genl.DUMP)))
-            except Refused:
-                pass
-    cleared(world)
-    assert saved(world, "rlvsadm") == []
 
 
 @each_method

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Messages for both families that are wrong in every way: systematically, and at random from a seed."""
 
+import random
 import socket
 import struct
 
@@ -24,7 +25,8 @@ LADDR = {"addr": bytes((10, 2, 0, 201)), "conns": None, "exhausted": None}
 TOP = {"timeout_tcp": 900, "timeout_fin": 120, "timeout_udp": 300, "rlvs": None}
 
 # Which nests a command of a family takes: (number, table, plain values).
-NESTS = {"IPVS": [(1, shapes.SERVICE_FIELDS, SERVICE), (2, shapes.DEST_FIELDS, DEST), (3, shapes.DAEMON_FIELDS, DAEMON)],
+NESTS = {"IPVS": [(1, shapes.SERVICE_FIELDS, SERVICE), (2, shapes.DEST_FIELDS, DEST),
+                  (3, shapes.DAEMON_FIELDS, DAEMON)],
          "RLVS": [(1, shapes.SERVICE_FIELDS, SERVICE), (2, LADDR_FIELDS, LADDR)]}
 COMMANDS = {"IPVS": range(18), "RLVS": range(5)}
 
@@ -104,9 +106,7 @@ class Corpus:
     are then sent again and again in another order, with other bytes of theirs spoilt."""
 
     def __init__(self, seed, families, count=2000):
-        # Text, because two integers of a different sign would make the same dice.
-        import random  # pylint: disable=import-outside-toplevel
-        self.dice = random.Random(f"{seed}")
+        self.dice = random.Random(seed)
         self.families = families
         self.messages = [self._message(number) for number in range(count)]
 
@@ -153,7 +153,8 @@ class Corpus:
             dice.shuffle(parts)
             parts = parts[dice.randrange(2):] * dice.choice((1, 2))
         if dice.random() < 0.04:
-            parts.append(genl.attr(dice.choice((0, 7, 40, 63, 64, 65, 0x3FFF, 0xFFFF)), dice.randbytes(dice.randrange(9))))
+            kind = dice.choice((0, 7, 40, 63, 64, 65, 0x3FFF, 0xFFFF))
+            parts.append(genl.attr(kind, dice.randbytes(dice.randrange(9))))
         flags = DUMP if command in (4, 8, 11) and name == "IPVS" or command == 3 and name == "RLVS" else REQUEST
         if dice.random() < 0.03:
             flags = dice.choice((REQUEST, DUMP))
@@ -162,15 +163,17 @@ class Corpus:
     def _service(self, full):
         dice = self.dice
         kind = dice.random()
-        values = {"af": INET, "protocol": dice.choice((6, 6, 17, 132)), "addr": bytes((10, 9, 0, dice.randrange(80, 83)))
-                  + bytes(dice.choice((0, 12, 12, 12))), "port": dice.choice((80, 80, 81, 443, 0))}
+        addr = bytes((10, 9, 0, dice.randrange(80, 83))) + bytes(dice.choice((0, 12, 12, 12)))
+        values = {"af": INET, "protocol": dice.choice((6, 6, 17, 132)), "addr": addr,
+                  "port": dice.choice((80, 80, 81, 443, 0))}
         if kind < 0.2:
             values |= {"af": INET6, "addr": bytes.fromhex("20010db8") + bytes(11) + bytes([dice.randrange(2)])}
         elif kind < 0.35:
             values = {"af": dice.choice((INET, INET, INET6)), "fwmark": dice.randrange(3)}
         if full or dice.random() < 0.2:
             values |= {"sched": dice.choice(("rr", "wrr", "lc", "wlc", "none", "rr", "wrr", "nosuch")),
-                       "flags": (dice.choice((0, 0, 0, 1, 4, 8, 0x3D, 0xFFFFFFFF)), dice.choice((0xFFFFFFFF,) * 3 + (0, 5))),
+                       "flags": (dice.choice((0, 0, 0, 1, 4, 8, 0x3D, 0xFFFFFFFF)),
+                                 dice.choice((0xFFFFFFFF,) * 3 + (0, 5))),
                        "timeout": dice.choice((0, 60, 300)),
                        "netmask": dice.choice((64, 128, 1)) if values["af"] == INET6 else 0xFFFFFFFF}
         return self._nest(1, shapes.SERVICE_FIELDS, values)
@@ -178,7 +181,9 @@ class Corpus:
     def _dest(self):
         dice = self.dice
         six = dice.random() < 0.15
-        addr = bytes.fromhex("20010db8") + bytes(11) + b"\2" if six else bytes((10, 2, 0, dice.randrange(11, 17))) + bytes(12)
+        addr = bytes((10, 2, 0, dice.randrange(11, 17))) + bytes(12)
+        if six:
+            addr = bytes.fromhex("20010db8") + bytes(11) + b"\2"
         return {"family": dice.choice((INET6, None) if six else (INET, INET, None, 0)), "addr": addr,
                 "port": dice.choice((80, 8080, 0)), "method": dice.choice((0, 0, 0, 5, 5, 1, 2, 3, 4, 6, 7)),
                 "weight": dice.choice((0, 1, 1, 5, 65535)), "tun_type": dice.choice((None, 0, 0, 1, 2, 9)),
@@ -210,7 +215,8 @@ class Corpus:
             elif chance > 0.03:
                 parts.append(genl.attr(number, dice.randbytes(dice.choice((0, 1, 2, 3, 4, 5, 8, 15, 16, 17, 40)))))
             elif chance > 0.015:
-                parts.append(genl.attr(number, struct.pack("=I", dice.choice(EXTREMES)).ljust(len(data), b"\0")[:max(len(data), 1)]))
+                extreme = struct.pack("=I", dice.choice(EXTREMES)).ljust(len(data), b"\0")
+                parts.append(genl.attr(number, extreme[:max(len(data), 1)]))
             elif chance > 0.01:
                 parts.append(genl.nest(number, genl.attr(number, data)))
             elif chance > 0.005:

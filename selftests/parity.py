@@ -76,9 +76,10 @@ def test_pass(_, module):
     start = time.monotonic()
     run_pass(module, list(SCENARIOS))
     done = _records[module]
-    print(f"# {len(done)} scenarios, {sum(len(one['steps']) for one in done.values())} steps on {module} in "
-          f"{time.monotonic() - start:.1f} s; longest " + ", ".join(f"{name} {done[name]['seconds']}" for name in sorted(
-              done, key=lambda name: -done[name]["seconds"])[:4]))
+    steps = sum(len(one["steps"]) for one in done.values())
+    longest = sorted(done, key=lambda name: -done[name]["seconds"])[:4]
+    print(f"# {len(done)} scenarios, {steps} steps on {module} in {time.monotonic() - start:.1f} s; longest "
+          + ", ".join(f"{name} {done[name]['seconds']}" for name in longest))
     wrong = {name: one["splats"] for name, one in done.items() if one["splats"]}
     assert not wrong, f"the kernel's log: {wrong}"
 

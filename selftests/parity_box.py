@@ -242,7 +242,7 @@ class Box:
             f"{stat.st_mode:o} {stat.st_uid}:{stat.st_gid} {name}" for name, stat in found))
 
     def setting(self, name, value=None, error=0):
-        """Writes a sysctl, or only reads it, and expects an errno (None is any); tells the error and what stands there then."""
+        """Writes a sysctl, or only reads it; tells the errno, which may be expected, and what stands there then."""
         with self.place:
             result = write_setting(name, value)
         complaint = None

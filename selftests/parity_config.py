@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Scenarios of the parity tests: what operators type."""
 
+import shapes
+
 VIP, VIP6 = "10.9.0.80", "[2001:db8:9::80]"
 
 
@@ -29,18 +31,12 @@ def services_v4(box):
                   "--list --numeric --nosort -t 10.9.0.80:80"):
         box.adm(words)
     for port in (80, 443):
-        box.dump("GET_DEST", service_key(port), label=f"of {port}")
+        box.dump("GET_DEST", shapes.key(VIP, port), label=f"of {port}")
     box.adms(f"-E -t {VIP}:80 -s rr", f"-e -t {VIP}:80 -r 10.2.0.13:8080 -m -w 7",
              f"-e -t {VIP}:80 -r 10.2.0.12 -m -w 2", f"-d -t {VIP}:80 -r 10.2.0.11:8080", f"-D -t {VIP}:443")
     shown(box, counts=False)
     box.adms("-C")
     shown(box, counts=False)
-
-
-def service_key(port):
-    """The SERVICE attribute of one of the above."""
-    import shapes  # pylint: disable=import-outside-toplevel
-    return shapes.key(VIP, port)
 
 
 def services_v6(box):
@@ -184,7 +180,8 @@ def mixed_families(box):
 def timeouts(box):
     """The three timeouts; 0 leaves one as it is."""
     box.adm("-Ln --timeout")
-    for words in ("--set 100 20 30", "--set 0 0 31", "--set 0 0 0", "--set 2147483 2147483 2147483", "--set 900 120 300"):
+    for words in ("--set 100 20 30", "--set 0 0 31", "--set 0 0 0", "--set 2147483 2147483 2147483",
+                  "--set 900 120 300"):
         box.adm(words)
         box.adm("-L --timeout")
         box.send("GET_CONFIG")
@@ -320,5 +317,5 @@ def namespaces(box):
 
 
 SCENARIOS = [services_v4, services_v6, marks, persistence, port_zero, flags, methods, thresholds, mixed_families,
-             timeouts, before_loopback, saved, zeroed, errors, edits, schedulers, schedulers_to_come, engine_to_come, daemons,
-             namespaces]
+             timeouts, before_loopback, saved, zeroed, errors, edits, schedulers, schedulers_to_come, engine_to_come,
+             daemons, namespaces]

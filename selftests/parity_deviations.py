@@ -16,7 +16,8 @@ DEVIATIONS = [
     # Refused, so there is none to be listed and none to be stopped.
     Deviation("starting a synchronisation daemon", "daemon_to_come", r"netlink .*", None),
     # Who does not say that it knows rlvs is told what it can make sense of.
-    Deviation("method told of a FullNAT destination", "methods_to_come", r"netlink GET_DEST .*", r"3 \(8\) 0[05]000000"),
+    Deviation("method told of a FullNAT destination", "methods_to_come", r"netlink GET_DEST .*",
+              r"3 \(8\) 0[05]000000"),
     # The table is there from the start.
     Deviation("size of the connection table before the first service", r".*", r"ipvsadm -Ln.*|/proc/net/ip_vs.*",
               r"\(size=(0|256)\)"),

@@ -94,13 +94,15 @@ def settings(box):
 
 def settings_written(box):
     """Each setting takes what it should and refuses the rest."""
-    odd = ("0", "1", "2", "3", "4", "-1", "64", "2147483647", "2147483648", "-2147483649", "x", "", "1 2", "0x10", "010", "1\n", " 5 ")
+    odd = ("0", "1", "2", "3", "4", "-1", "64", "2147483647", "2147483648", "-2147483649", "x", "", "1 2", "0x10", "010",
+           "1\n", " 5 ")
     for name in NAMES:
         for value in ODD.get(name, odd):
             box.setting(name, value, error=None)
 
 
-ODD = {"sync_threshold": ("3 50", "0 0", "5 5", "6 5", "-1 5", "1 -1", "7", "0 1", "1 0", "1 2 3", "x", "", "2147483647 0"),
+ODD = {"sync_threshold": ("3 50", "0 0", "5 5", "6 5", "-1 5", "1 -1", "7", "0 1", "1 0", "1 2 3", "x", "",
+                          "2147483647 0"),
        "est_cpulist": ("0", "1", "0-1", "7", "x", "", "0,1", "-1", "0-1\n"),
        "sync_ports": ("1", "2", "3", "4", "8", "64", "128", "65536", "0", "-1", "x"),
        "sync_qlen_max": ("0", "1", "100", "-1", "18446744073709551615", "18446744073709551616", "x", ""),
@@ -332,5 +334,5 @@ def marked(box):
     look(box)
 
 
-SCENARIOS = [files, monitored, status, settings, settings_written, settings_apart, strangers, connections, refused_packets, removed,
-             edited, marked]
+SCENARIOS = [files, monitored, status, settings, settings_written, settings_apart, strangers, connections,
+             refused_packets, removed, edited, marked]

@@ -8,7 +8,6 @@ import time
 
 import genl
 import kernel
-import shapes
 from shapes import daemon, dest, dest_key, key, service
 
 VIP, VIP6 = "10.9.0.80", "2001:db8:9::80"
@@ -84,16 +83,22 @@ def service_errors(box):
         ("family 77, not full", key(VIP, af=77), NO_FAMILY), ("address of 17", service(VIP, addr=bytes(17)), INVALID),
         ("address of 256", service(VIP, addr=bytes(256)), INVALID), ("port of 1", service(VIP, port=b"\1"), INVALID),
         ("mark of 2", service(1, fwmark=b"\1\0"), INVALID), ("protocol of 1", service(VIP, protocol=b"\6"), INVALID),
-        ("scheduler of 16", service(VIP, sched="s" * 16), INVALID), ("scheduler of 15", service(VIP, sched="s" * 15), errno.ENOENT),
-        ("scheduler without end", service(VIP, sched=b"rr"), INVALID), ("scheduler of nothing", service(VIP, sched=""), errno.ENOENT),
-        ("scheduler of no bytes", service(VIP, sched=b""), INVALID), ("engine of 17", service(VIP, pe="p" * 17), INVALID),
-        ("engine of 16", service(VIP, pe="p" * 16), errno.ENOENT), ("engine of 15", service(VIP, pe="p" * 15), errno.ENOENT),
+        ("scheduler of 16", service(VIP, sched="s" * 16), INVALID),
+        ("scheduler of 15", service(VIP, sched="s" * 15), errno.ENOENT),
+        ("scheduler without end", service(VIP, sched=b"rr"), INVALID),
+        ("scheduler of nothing", service(VIP, sched=""), errno.ENOENT),
+        ("scheduler of no bytes", service(VIP, sched=b""), INVALID),
+        ("engine of 17", service(VIP, pe="p" * 17), INVALID),
+        ("engine of 16", service(VIP, pe="p" * 16), errno.ENOENT),
+        ("engine of 15", service(VIP, pe="p" * 15), errno.ENOENT),
         ("flags of 9", service(VIP, flags=bytes(9)), INVALID), ("timeout of 2", service(VIP, timeout=b"\1\0"), INVALID),
-        ("netmask of 1", service(VIP, netmask=b"\1"), INVALID), ("statistics of 3", service(VIP, stats=b"\1\2\3"), INVALID),
+        ("netmask of 1", service(VIP, netmask=b"\1"), INVALID),
+        ("statistics of 3", service(VIP, stats=b"\1\2\3"), INVALID),
         ("no scheduler", service(VIP, sched=None), INVALID), ("no flags", service(VIP, flags=None), INVALID),
         ("no timeout", service(VIP, timeout=None), INVALID), ("no netmask", service(VIP, netmask=None), INVALID),
         ("no flags, unknown scheduler", service(VIP, sched="nosuch", flags=None), INVALID),
-        ("unknown scheduler", service(VIP, sched="nosuch"), errno.ENOENT), ("unknown engine", service(VIP, pe="nosuch"), errno.ENOENT),
+        ("unknown scheduler", service(VIP, sched="nosuch"), errno.ENOENT),
+        ("unknown engine", service(VIP, pe="nosuch"), errno.ENOENT),
         ("prefix 0", service(VIP6, netmask=0), INVALID), ("prefix 129", service(VIP6, netmask=129), INVALID),
         ("prefix of a mask", service(VIP6, netmask=0xFFFFFFFF), INVALID),
         ("prefix 0, unknown scheduler", service(VIP6, netmask=0, sched="nosuch"), errno.ENOENT),
@@ -105,12 +110,15 @@ def service_errors(box):
     box.send("NEW_SERVICE", service(VIP))
     box.send("NEW_SERVICE", service(VIP6))
     each(box, "NEW_SERVICE", [
-        ("exists", service(VIP), errno.EEXIST), ("exists, unknown scheduler", service(VIP, sched="nosuch"), errno.EEXIST),
+        ("exists", service(VIP), errno.EEXIST),
+        ("exists, unknown scheduler", service(VIP, sched="nosuch"), errno.EEXIST),
         ("exists, not full", key(VIP), INVALID), ("exists, prefix 0", service(VIP6, netmask=0), errno.EEXIST)])
     each(box, "SET_SERVICE", [
         ("nothing", b"", INVALID), ("not full", key(VIP), INVALID), ("not full, unknown", key(VIP, 81), INVALID),
-        ("unknown", service(VIP, 81), errno.ESRCH), ("unknown, unknown scheduler", service(VIP, 81, sched="nosuch"), errno.ESRCH),
-        ("unknown scheduler", service(VIP, sched="nosuch"), errno.ENOENT), ("unknown engine", service(VIP, pe="nosuch"), errno.ENOENT),
+        ("unknown", service(VIP, 81), errno.ESRCH),
+        ("unknown, unknown scheduler", service(VIP, 81, sched="nosuch"), errno.ESRCH),
+        ("unknown scheduler", service(VIP, sched="nosuch"), errno.ENOENT),
+        ("unknown engine", service(VIP, pe="nosuch"), errno.ENOENT),
         ("prefix 0", service(VIP6, netmask=0), INVALID), ("prefix 129", service(VIP6, netmask=129), INVALID),
         ("family 0", service(VIP, af=0), NO_FAMILY)])
     for command in ("DEL_SERVICE", "GET_SERVICE", "ZERO"):
@@ -137,21 +145,26 @@ def dest_errors(box):
         ("bad service, bad destination", genl.nest(1) + genl.nest(2), INVALID),
         ("an empty nest", here + genl.nest(2), INVALID), ("no address", here + dest(RS, addr=None), INVALID),
         ("no port", here + dest(RS, port=None), INVALID), ("port of 1", here + dest(RS, port=b"\1"), INVALID),
-        ("address of 17", here + dest(RS, addr=bytes(17)), INVALID), ("family of 1", here + dest(RS, family=b"\2"), INVALID),
-        ("weight of 2", here + dest(RS, weight=b"\1\0"), INVALID), ("type of none", here + dest(RS, tun_type=b""), INVALID),
-        ("tunnel port of 1", here + dest(RS, tun_port=b"\1"), INVALID), ("tunnel flags of 1", here + dest(RS, tun_flags=b"\1"), INVALID),
+        ("address of 17", here + dest(RS, addr=bytes(17)), INVALID),
+        ("family of 1", here + dest(RS, family=b"\2"), INVALID),
+        ("weight of 2", here + dest(RS, weight=b"\1\0"), INVALID),
+        ("type of none", here + dest(RS, tun_type=b""), INVALID),
+        ("tunnel port of 1", here + dest(RS, tun_port=b"\1"), INVALID),
+        ("tunnel flags of 1", here + dest(RS, tun_flags=b"\1"), INVALID),
         ("family 77", here + dest(RS, family=77), NO_FAMILY),
         ("family 77, no port", here + dest(RS, family=77, port=None), INVALID)]
     for command in ("NEW_DEST", "SET_DEST", "DEL_DEST"):
         each(box, command, unchanging)
     full = [
-        ("no method", here + dest(RS, 9, method=None), INVALID), ("no weight", here + dest(RS, 9, weight=None), INVALID),
+        ("no method", here + dest(RS, 9, method=None), INVALID),
+        ("no weight", here + dest(RS, 9, weight=None), INVALID),
         ("no upper", here + dest(RS, 9, upper=None), INVALID), ("no lower", here + dest(RS, 9, lower=None), INVALID),
         ("no weight, family 77", here + dest(RS, 9, weight=None, family=77), INVALID),
         ("mixed, method 0", here + dest(RS6, 9), INVALID), ("mixed, method 3", here + dest(RS6, 9, method=3), INVALID),
         ("mixed, method 0, weight -1", here + dest(RS6, 9, weight=HIGH), INVALID),
         ("mixed, tunnel, weight -1", here + dest(RS6, 9, method=2, weight=HIGH), RANGE),
-        ("weight -1", here + dest(RS, 9, weight=0xFFFFFFFF), RANGE), ("weight at the sign", here + dest(RS, 9, weight=HIGH), RANGE),
+        ("weight -1", here + dest(RS, 9, weight=0xFFFFFFFF), RANGE),
+        ("weight at the sign", here + dest(RS, 9, weight=HIGH), RANGE),
         ("lower above upper", here + dest(RS, 9, upper=1, lower=2), RANGE),
         ("lower above upper, weight -1", here + dest(RS, 9, upper=1, lower=2, weight=HIGH), RANGE),
         ("upper too high", here + dest(RS, 9, upper=HIGH), INVALID),
@@ -170,7 +183,8 @@ def dest_errors(box):
         ("multicast, weight -1", here + dest("224.0.0.1", weight=HIGH), RANGE),
         ("multicast of IPv6", six + dest("ff02::1"), INVALID), ("any of IPv6", six + dest("::"), INVALID),
         ("link-local", six + dest("fe80::1"), INVALID), ("loopback of IPv6", six + dest("::1"), 0),
-        ("mapped", six + dest("::ffff:10.2.0.11"), INVALID), ("mixed, multicast", six + dest("224.0.0.1", method=2), INVALID)])
+        ("mapped", six + dest("::ffff:10.2.0.11"), INVALID),
+        ("mixed, multicast", six + dest("224.0.0.1", method=2), INVALID)])
     each(box, "SET_DEST", full + [
         ("unknown", here + dest(RS, 9), errno.ENOENT), ("unknown, multicast", here + dest("224.0.0.1"), errno.ENOENT),
         ("unknown, mixed by tunnel", here + dest(RS6, method=2), errno.ENOENT)])
@@ -187,7 +201,8 @@ def config_errors(box):
     limit = 2147483647 // 250
     box.send("GET_CONFIG")
     for label, payload, code in (
-            ("nothing", b"", 0), ("tcp", genl.attr(4, 100), 0), ("fin", genl.attr(5, 20), 0), ("udp", genl.attr(6, 30), 0),
+            ("nothing", b"", 0), ("tcp", genl.attr(4, 100), 0), ("fin", genl.attr(5, 20), 0),
+            ("udp", genl.attr(6, 30), 0),
             ("0", genl.attr(4, 0) + genl.attr(5, 0) + genl.attr(6, 0), 0), ("highest", genl.attr(4, limit), 0),
             ("too high", genl.attr(4, limit + 1), INVALID), ("negative", genl.attr(5, 0xFFFFFFFF), INVALID),
             ("sign", genl.attr(6, HIGH), INVALID), ("good and bad", genl.attr(4, 5) + genl.attr(6, HIGH), INVALID),
@@ -214,7 +229,8 @@ def daemon_errors(box):
         ("group of 3", daemon(state=1, ifn="lo", syncid=1, group=b"\1\2\3"), INVALID),
         ("group of 8 for IPv6", daemon(state=1, ifn="lo", syncid=1, group6=bytes(8)), INVALID),
         ("unknown interface", daemon(state=1, ifn="nosuch", syncid=1), errno.ENODEV),
-        ("state 0", daemon(state=0, ifn="lo", syncid=1), INVALID), ("state 9", daemon(state=9, ifn="lo", syncid=1), INVALID)])
+        ("state 0", daemon(state=0, ifn="lo", syncid=1), INVALID),
+        ("state 9", daemon(state=9, ifn="lo", syncid=1), INVALID)])
     each(box, "DEL_DAEMON", [
         ("none runs", daemon(state=1), errno.ESRCH), ("no backup runs", daemon(state=2), errno.ESRCH),
         ("state 3", daemon(state=3), INVALID), ("state 0", daemon(state=0), INVALID)])
@@ -240,23 +256,32 @@ def shapes_of_services(box):
             ("nest without its flag", plain), ("address of 4", service(VIP, 91, addr="10.9.0.80")),
             ("address of 1", service(VIP, 92, addr=b"\x0a")), ("address of none", service(VIP, 93, addr=b"")),
             ("address with a tail", service(VIP, 94, addr=b"\x0a\x09\0\x50" + b"\xff" * 12)),
-            ("mark and address", service(VIP, 95, fwmark=9)), ("mark 0", service(0)), ("protocol 0", service(VIP, 96, protocol=0)),
+            ("mark and address", service(VIP, 95, fwmark=9)), ("mark 0", service(0)),
+            ("protocol 0", service(VIP, 96, protocol=0)),
             ("protocol 47", service(VIP, 97, protocol=47)), ("protocol 255", service(VIP, 98, protocol=255)),
             ("protocol 257", service(VIP, 99, protocol=257)), ("protocol 50", service(VIP, 99, protocol=50)),
             ("doubled port", service(VIP, [100, 101])), ("unknown attribute", service(VIP, 102, unknown=7)),
             ("two services", service(VIP, 103) + service(VIP, 104)),
-            ("destination before", dest(RS) + service(VIP, 105)), ("timeout at its end", service(VIP, 106, timeout=0xFFFFFFFF)),
-            ("timeout of a day", service(VIP, 107, timeout=86400, flags=(1, 1))), ("odd netmask", service(VIP, 108, netmask=0x00FF00FF, flags=(1, 1))),
-            ("netmask 0", service(VIP, 109, netmask=0, flags=(1, 1))), ("flags of 4", service(VIP, 110, flags=b"\1\0\0\0")),
-            ("flags of none", service(VIP, 111, flags=b"")), ("all flags", service(VIP, 112, flags=(0xFFFFFFFF, 0xFFFFFFFF))),
+            ("destination before", dest(RS) + service(VIP, 105)),
+            ("timeout at its end", service(VIP, 106, timeout=0xFFFFFFFF, flags=(1, 1))),
+            ("timeout of a day", service(VIP, 107, timeout=86400, flags=(1, 1))),
+            ("odd netmask", service(VIP, 108, netmask=0x00FF00FF, flags=(1, 1))),
+            ("netmask 0", service(VIP, 109, netmask=0, flags=(1, 1))),
+            ("flags of 4", service(VIP, 110, flags=b"\1\0\0\0")),
+            ("flags of none", service(VIP, 111, flags=b"")),
+            ("all flags", service(VIP, 112, flags=(0xFFFFFFFF, 0xFFFFFFFF))),
             ("masked flags", service(VIP, 113, flags=(0xFFFFFFFF, 4))), ("hashed", service(VIP, 114, flags=(2, 2))),
-            ("empty engine", service(VIP, 115, pe="")), ("port 0", service(VIP, 0)), ("port 65535", service(VIP, 65535)),
+            ("empty engine", service(VIP, 115, pe="")), ("port 0", service(VIP, 0)),
+            ("port 65535", service(VIP, 65535)),
             ("persistent port 0", service(VIP, 0, protocol=17, flags=(1, 1), timeout=60)),
             ("no address family's length", service(VIP6, 116, addr=socket.inet_pton(socket.AF_INET6, VIP6)[:8])),
-            ("any address", service("0.0.0.0", 117)), ("multicast", service("224.0.0.1", 118)), ("loopback", service("127.0.0.1", 119)),
-            ("any of IPv6", service("::", 120)), ("prefix 1", service(VIP6, 121, netmask=1)), ("mark of IPv6", service(7, af=socket.AF_INET6, netmask=128)),
+            ("any address", service("0.0.0.0", 117)), ("multicast", service("224.0.0.1", 118)),
+            ("loopback", service("127.0.0.1", 119)),
+            ("any of IPv6", service("::", 120)), ("prefix 1", service(VIP6, 121, netmask=1)),
+            ("mark of IPv6", service(7, af=socket.AF_INET6, netmask=128)),
             ("padding at the end", service(VIP, 122) + b"\0\0\0\0"), ("short rest", service(VIP, 123) + b"\0\0"),
-            ("a scheduler called none", service(VIP, 124, sched="none")), ("scheduler with a tail", service(VIP, 125, sched=b"rr\0xyz\0"))):
+            ("a scheduler called none", service(VIP, 124, sched="none")),
+            ("scheduler with a tail", service(VIP, 125, sched=b"rr\0xyz\0"))):
         box.send("NEW_SERVICE", payload, label=label)
     for port in (90, 91, 92, 94, 95, 100, 106, 108, 112, 113, 114, 115, 0):
         messages = box.wire.exchange(4, key(VIP, port), genl.REQUEST)
@@ -274,12 +299,16 @@ def shapes_of_dests(box):
     here = key(VIP)
     for label, payload in (
             ("address of 4", here + dest(RS, 1, addr=RS)), ("family absent", here + dest(RS, 2, family=None)),
-            ("family 0", here + dest(RS, 3, family=0)), ("address of 4, family absent", here + dest(RS, 4, addr=RS, family=None)),
+            ("family 0", here + dest(RS, 3, family=0)),
+            ("address of 4, family absent", here + dest(RS, 4, addr=RS, family=None)),
             ("unknown attribute", here + dest(RS, 5, unknown=9)), ("method 1", here + dest(RS, 6, method=1)),
-            ("method 2", here + dest(RS, 7, method=2)), ("method 3", here + dest(RS, 8, method=3)), ("method 4", here + dest(RS, 9, method=4)),
+            ("method 2", here + dest(RS, 7, method=2)), ("method 3", here + dest(RS, 8, method=3)),
+            ("method 4", here + dest(RS, 9, method=4)),
             ("method 8", here + dest(RS, 12, method=8)), ("all of the method", here + dest(RS, 13, method=0xFFFFFFF8)),
-            ("port 0", here + dest(RS, 0)), ("upper at its end", here + dest(RS, 14, upper=0x7FFFFFFF, lower=0x7FFFFFFF)),
-            ("weight at its end", here + dest(RS, 15, weight=0x7FFFFFFF)), ("tunnel type 9", here + dest(RS, 16, method=2, tun_type=9)),
+            ("port 0", here + dest(RS, 0)),
+            ("upper at its end", here + dest(RS, 14, upper=0x7FFFFFFF, lower=0x7FFFFFFF)),
+            ("weight at its end", here + dest(RS, 15, weight=0x7FFFFFFF)),
+            ("tunnel type 9", here + dest(RS, 16, method=2, tun_type=9)),
             ("tunnel of nat", here + dest(RS, 17, tun_type=1, tun_port=99, tun_flags=7)),
             ("all tunnel flags", here + dest(RS, 18, method=2, tun_type=2, tun_flags=0xFFFF)),
             ("active of 4", here + dest(RS, 19, active=77)), ("two destinations", here + dest(RS, 20) + dest(RS, 21)),
@@ -287,21 +316,25 @@ def shapes_of_dests(box):
             ("service in full", service(VIP, sched="nosuch") + dest(RS, 24)), ("by mark", key(3) + dest(RS, 25)),
             ("address with a tail", here + dest(RS, 26, addr=b"\x0a\x02\0\x0b" + b"\xff" * 12)),
             ("mixed by tunnel", here + dest(RS6, 27, method=2)), ("mixed, method 10", here + dest(RS6, 28, method=10)),
-            ("of IPv6, family absent", key(VIP6) + dest(RS6, 29, family=None)), ("of IPv6", key(VIP6) + dest(RS6, 30, method=3)),
+            ("of IPv6, family absent", key(VIP6) + dest(RS6, 29, family=None)),
+            ("of IPv6", key(VIP6) + dest(RS6, 30, method=3)),
             ("own address", here + dest(VIP, 80)), ("class E", here + dest("240.0.0.1", 31))):
         box.send("NEW_DEST", payload, label=label)
     for label, payload in (("service", here), ("service of IPv6", key(VIP6)), ("mark", key(3))):
         box.dump("GET_DEST", payload, label=f"of {label}")
     state(box)
     each(box, "SET_DEST", [
-        ("all that can change", here + dest(RS, 1, method=2, weight=9, upper=8, lower=7, tun_type=1, tun_port=6, tun_flags=1), 0),
+        ("all that can change", here + dest(RS, 1, method=2, weight=9, upper=8, lower=7, tun_type=1, tun_port=6,
+                                            tun_flags=1), 0),
         ("back to the defaults", here + dest(RS, 1), 0), ("method 4", here + dest(RS, 4, method=4), 0),
-        ("tunnel is forgotten", here + dest(RS, 17), 0), ("address of 4", here + dest(RS, 5, addr=RS, family=None, weight=5), 0)])
+        ("tunnel is forgotten", here + dest(RS, 17), 0),
+        ("address of 4", here + dest(RS, 5, addr=RS, family=None, weight=5), 0)])
     box.dump("GET_DEST", here, label="of service, edited")
     each(box, "DEL_DEST", [
         ("key alone", here + dest_key(RS, 1), 0), ("twice", here + dest_key(RS, 1), errno.ENOENT),
         ("address of 4", here + dest_key(RS, 2, addr=RS, family=None), 0), ("in full", service(VIP) + dest(RS, 3), 0),
-        ("mixed", here + dest_key(RS6, 27), 0), ("mixed without its family", here + dest_key(RS6, 28, family=None), errno.ENOENT)])
+        ("mixed", here + dest_key(RS6, 27), 0),
+        ("mixed without its family", here + dest_key(RS6, 28, family=None), errno.ENOENT)])
     box.dump("GET_DEST", here, label="of service, fewer")
     box.send("DEL_SERVICE", service(VIP, sched="nosuch"), label="in full")
     state(box)
@@ -355,7 +388,8 @@ def zeroes(box):
     box.send("NEW_SERVICE", service(VIP))
     box.send("NEW_DEST", key(VIP) + dest(RS))
     for label, payload, code in (
-            ("all", b"", 0), ("one", key(VIP), 0), ("one in full", service(VIP), 0), ("unknown", key(VIP, 81), errno.ESRCH),
+            ("all", b"", 0), ("one", key(VIP), 0), ("one in full", service(VIP), 0),
+            ("unknown", key(VIP, 81), errno.ESRCH),
             ("with a destination", dest(RS), 0), ("an empty attribute", genl.attr(1, b""), INVALID)):
         box.send("ZERO", payload, code, label=label)
     box.send("FLUSH", dest(RS), label="with a destination")
@@ -433,7 +467,8 @@ def odd_messages(box):
     for label, length, data in (
             ("without a header", 16, b""), ("half a header", 18, body[:2]), ("a bare header", 20, body),
             ("an attribute cut", 26, body + struct.pack("=HHH", 8, 4, 0)),
-            ("an attribute of length 0", 24, body + bytes(4)), ("an attribute of length 3", 24, body + struct.pack("=HH", 3, 4)),
+            ("an attribute of length 0", 24, body + bytes(4)),
+            ("an attribute of length 3", 24, body + struct.pack("=HH", 3, 4)),
             ("an attribute beyond the end", 24, body + struct.pack("=HH", 200, 1))):
         for command in (15, 12):
             wire.sequence += 1
@@ -449,6 +484,6 @@ def odd_messages(box):
     box.send("GET_CONFIG", label="still")
 
 
-SCENARIOS = [family, information, unknown_commands, service_errors, dest_errors, config_errors, daemon_errors, daemon_to_come,
-             shapes_of_services, shapes_of_dests, methods_to_come, dumps, flags_merged, zeroes, moby, cloudflare,
+SCENARIOS = [family, information, unknown_commands, service_errors, dest_errors, config_errors, daemon_errors,
+             daemon_to_come, shapes_of_services, shapes_of_dests, methods_to_come, dumps, flags_merged, zeroes, moby, cloudflare,
              keepalived, odd_messages]
