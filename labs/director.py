@@ -13,6 +13,7 @@ from stage import do, show
 from lib import RLVS, address
 
 VIP = "198.51.100.80"
+MARKED, MARK = "198.51.100.90", 7
 # On the way out of the servers, if they need one.
 GATEWAY = "10.0.0.1"
 ETC = "/etc/keepalived"
@@ -86,6 +87,13 @@ virtual_server group pair {{
     quorum_up "{etc}/quorum up {name} 198.51.100.81:80 198.51.100.82:80"
 {pair}
 }}
+virtual_server fwmark {mark} {{
+    delay_loop 1
+    lvs_sched rr
+    lvs_method NAT
+    quorum_up "{etc}/quorum up {name} {mark}"
+{pair}
+}}
 """
 
 SERVER = """\
@@ -101,7 +109,7 @@ QUORUM = """\
 #!/bin/sh
 # quorum up|down DIRECTOR SERVICE...
 # keepalived runs it when a service gains or loses its quorum, and first of all
-# when the service is new.
+# when the service is new. SERVICE is ADDRESS:PORT, or a firewall mark.
 state=$1 director=$2
 shift 2
 for service; do
@@ -113,9 +121,13 @@ LADDRS = """\
     director1) laddrs=10.0.0.101-10.0.0.102 ;;
     director2) laddrs=10.0.0.111-10.0.0.112 ;;
     esac
+    case $service in
+    *:*) by=-t ;;
+    *) by=-f ;;
+    esac
     # Only a new service has none.
-    rlvsadm -G -n -t $service | grep -q -- '-> [0-9]' ||
-        rlvsadm -P -t $service -z $laddrs
+    rlvsadm -G -n $by $service | grep -q -- '-> [0-9]' ||
+        rlvsadm -P $by $service -z $laddrs
 """
 
 WEIGHT = """\
@@ -143,25 +155,37 @@ class Director:
         devices = json.loads(do(self.namespace, "ip -j -4 addr show dev wan", quiet=True))
         return any(entry["local"] == vip for device in devices for entry in device.get("addr_info", ()))
 
+    def mark(self):
+        """Has packets marked: the one director does it by nftables, the other by iptables."""
+        if self.number == 1:
+            do(self.namespace, "nft 'add table ip lab; "
+               "add chain ip lab marks { type filter hook prerouting priority mangle; }; "
+               f"add rule ip lab marks ip daddr {MARKED} tcp dport {{ 80, 8000-8099 }} meta mark set {MARK}'")
+        else:
+            for ports in ("80", "8000:8099"):
+                do(self.namespace, f"iptables -t mangle -A PREROUTING -d {MARKED} -p tcp --dport {ports} "
+                   f"-j MARK --set-mark {MARK}")
+
     def services(self):
-        """What is configured in the kernel: {service: {server: weight}}."""
+        """What is configured in the kernel: {service: {server: weight}}; a service is ADDRESS:PORT, or a mark."""
         found = {}
         for line in self.namespace.proc("ip_vs").splitlines()[3:]:
             word = line.split()
-            addr, port = word[1].split(":")
+            addr, _, port = word[1].partition(":")
             if word[0] == "->":
                 servers[address(addr)] = int(word[3])
             else:
-                servers = found[f"{address(addr)}:{int(port, 16)}"] = {}
+                name = f"{address(addr)}:{int(port, 16)}" if port else str(int(addr, 16))
+                servers = found[name] = {}
         return found
 
     def configure(self, *weights):
         """Writes the configuration, with these weights of web1 and web2."""
         self.weights = weights
-        addresses = [f"198.51.100.{n}/24" for n in (80, 81, 82)] + ([] if RLVS else [f"{GATEWAY}/24 dev lan"])
+        addresses = [f"198.51.100.{n}/24" for n in (80, 81, 82, 90)] + ([] if RLVS else [f"{GATEWAY}/24 dev lan"])
         with open(self.config, "w", encoding="ascii") as file:
             file.write(CONFIG.format(
-                name=self.name, priority=160 - 10 * self.number, vip=VIP, etc=ETC, weights=weights,
+                name=self.name, priority=160 - 10 * self.number, vip=VIP, mark=MARK, etc=ETC, weights=weights,
                 addresses="\n".join(" " * 8 + line for line in addresses),
                 pair="".join(SERVER.format(addr=addr) for addr in ("10.0.0.11", "10.0.0.12")).rstrip("\n")))
 

@@ -3,7 +3,7 @@
 
     client            wan   director1 .11  10.0.0.21   lan    web1 web2 web3   sorry
     198.51.100.2 -----------director2 .12  10.0.0.22---------- 10.0.0.11 .12 .13 .14
-                            VIPs 198.51.100.80-82: of the one that is master
+                            VIPs 198.51.100.80-82, .90: of the one that is master
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 
-from director import ETC, GATEWAY, VIP, Director, write_scripts
+from director import ETC, GATEWAY, MARK, MARKED, VIP, Director, write_scripts
 from stage import ADM, Lab, do, large_file, lines, say, show
 
 # The library of the selftests, which stage.py has put in reach.
@@ -29,14 +29,15 @@ PICTURE = """
                 |     director2                  |
                 +---- 198.51.100.12, 10.0.0.22 --+
 
-  The virtual addresses 198.51.100.80 to .82 are those of the director that is
-  master by VRRP; the other one stands by. Both run Debian's keepalived, which
-  sets up the balancer and takes out of it what is sick.
+  The virtual addresses 198.51.100.80 to .82 and .90 are those of the director
+  that is master by VRRP; the other one stands by. Both run Debian's keepalived,
+  which sets up the balancer and takes out of it what is sick.
 """
 
 CLIENT = "198.51.100.2"
 # Services that have web1 and web2, and an address of theirs to ask.
 PAIRED = {f"{vip}:80": f"http://{vip}/" for vip in ("198.51.100.81", "198.51.100.82")}
+PAIRED[str(MARK)] = f"http://{MARKED}:8000/"
 WEBS = {"web1": "10.0.0.11", "web2": "10.0.0.12", "web3": "10.0.0.13", "sorry": "10.0.0.14"}
 SIZE = 16 << 20
 
@@ -89,14 +90,14 @@ class HaLab(Lab):
     """One run of the lab. Each step leaves things as it found them, but for the last."""
 
     def __init__(self, prefix=""):
-        super().__init__("keepalived: two directors, health checks, fail-over", PICTURE, 10, prefix)
+        super().__init__("keepalived: two directors, health checks, fail-over", PICTURE, 11, prefix)
         self.logs += f" {self.dir}/*/keepalived.log"
         self.directors = []
 
     def play(self):
         """All steps; returns the exit status."""
         return self.run(self.build, self.start_servers, self.start_keepalived, self.spread, self.health,
-                        self.quorum, self.group, self.reload, self.fail_over, self.stop)
+                        self.quorum, self.group, self.marks, self.reload, self.fail_over, self.stop)
 
     def clean(self):
         for director in self.directors:
@@ -220,6 +221,7 @@ class HaLab(Lab):
         say("  Of its configuration, the first service:")
         do(None, f"sed -n '/^virtual_server {VIP}/,/^}}/p' {self.directors[0].config}", echo=True)
         for director in self.directors:
+            director.mark()
             director.start()
         self.ready()
         self.until(lambda: self.directors[0].has(VIP), "director1 to become master")
@@ -316,6 +318,17 @@ class HaLab(Lab):
             self.servers({"web1": 1, "web2": 1}, service)
         self.steps.check(True, "web2 has its weight again")
         self.servers({"web1": 3, "web2": 2, "web3": 1})
+
+    def marks(self):
+        """One service for many ports, by firewall mark."""
+        self.steps.step("virtual_server fwmark: a hundred and one ports, one service")
+        for port in (80, 8000, 8099):
+            self.served(2, ["web1", "web2"], f"http://{MARKED}:{port}/")
+        told = do(self.client, f"curl -sSm20 http://{MARKED}:8100/ 2>&1", shell=True, may_fail=True, echo=True)
+        self.steps.check("Failed to connect" in told, "a port that is not marked is not served")
+        listing = self.listing(self.active()[0], f"-f {MARK}")
+        method = "FullNat" if RLVS else "Masq"
+        self.steps.equal(len(re.findall(rf"^  -> 10\.\S+ +{method} ", listing, re.M)), 2, f"listed as {method}")
 
     def reload(self):
         """A new configuration while a download goes on."""

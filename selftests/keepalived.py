@@ -29,7 +29,7 @@ def play(*steps):
         raise
 
 
-@each("spread", "health", "quorum", "group", "reload", "fail_over", "stop")
+@each("spread", "health", "quorum", "group", "marks", "reload", "fail_over", "stop")
 def test_lab(_, step):
     """What the lab promises of it comes true; stop comes last."""
     global lab  # pylint: disable=global-statement
