@@ -4,15 +4,51 @@
 import contextlib
 import io
 import os
+import shutil
+import subprocess
 import sys
 
-from lib import TOP, each
+import kernel
+from lib import TOP, each, need_rlvs, wait_for
 
 sys.path.insert(0, os.path.join(TOP, "labs"))
 
 from ha import HaLab  # noqa: E402
 
 lab = None
+
+SMALL = """\
+virtual_server 192.0.2.1 80 {
+    lvs_sched rr
+    lvs_method NAT
+    protocol TCP
+    real_server 192.0.2.2 80 {
+    }
+}
+"""
+
+
+def test_module_on_demand(world):
+    """With the packaged modprobe.d file a keepalived that finds no balancer gets rlvs, never ip_vs."""
+    need_rlvs()
+    kernel.unload("rlvs")
+    packaged = "/etc/modprobe.d/rlvs.conf"
+    shutil.copy(os.path.join(TOP, "packaging/modprobe.d/rlvs.conf"), packaged)
+    with open("/run/small.conf", "w", encoding="ascii") as file:
+        file.write(SMALL)
+    with world.director, open("/run/small.log", "w", encoding="ascii") as log:
+        keepalived = subprocess.Popen(["keepalived", "-n", "-l", "-f", "/run/small.conf"], stdout=log, stderr=log)
+    try:
+        wait_for(lambda: os.path.exists("/proc/net/ip_vs") and "C0000202:0050" in world.director.proc("ip_vs"),
+                 20, 0.1, lambda: open("/run/small.log", encoding="ascii").read())
+        assert kernel.loaded("rlvs") and not kernel.loaded("ip_vs")
+        keepalived.terminate()
+        assert keepalived.wait(20 * kernel.SLOW) == 0
+        assert "C0000201" not in world.director.proc("ip_vs"), "it has left its service behind"
+    finally:
+        keepalived.kill()
+        keepalived.wait()
+        os.unlink(packaged)
 
 
 def play(*steps):
