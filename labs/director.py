@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """A director of the keepalived lab: its namespace, the keepalived in it and what that is told."""
 
-import json
 import os
 import re
 import signal
@@ -152,8 +151,7 @@ class Director:
 
     def has(self, vip):
         """Whether the address is this director's at the moment."""
-        devices = json.loads(do(self.namespace, "ip -j -4 addr show dev wan", quiet=True))
-        return any(entry["local"] == vip for device in devices for entry in device.get("addr_info", ()))
+        return f"-- {vip}\n" in self.namespace.proc("fib_trie")
 
     def mark(self):
         """Has packets marked: the one director does it by nftables, the other by iptables."""

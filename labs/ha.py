@@ -108,10 +108,10 @@ class HaLab(Lab):
 
     # -- helpers
 
-    def until(self, what, about, seconds=20):
-        """Waits until `what()` is true; returns how many seconds that took."""
+    def until(self, what, about, step=0.1):
+        """Waits until `what()` is true, looking every so often; returns how many seconds that took."""
         start = time.monotonic()
-        wait_for(what, seconds, 0.1, about)
+        wait_for(what, 20, step, about)
         return time.monotonic() - start
 
     def servers(self, expected, service=f"{VIP}:80", directors=None):
@@ -241,7 +241,7 @@ class HaLab(Lab):
         if RLVS:
             want = len(director.services()) * len(director.laddrs)
             self.until(lambda: do(director.namespace, "rlvsadm -G -n", quiet=True).count("-> 10.0.0.1") == want,
-                       f"{want} local addresses in {director.name}")
+                       f"{want} local addresses in {director.name}", 0.5)
 
     def spread(self):
         """Requests by weight; the service is FullNAT though keepalived says NAT."""
