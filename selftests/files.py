@@ -24,6 +24,7 @@ from packet import ACK, SYN, TCP, UDP
 
 SERVER = GHOST_SERVERS[0]
 SOURCES = [f"10.64.0.{n}" for n in range(1, 5)]
+STRANGER = "10.65.0.1"
 FILES = {"ip_vs": 0o444, "ip_vs_app": 0o444, "ip_vs_conn": 0o444, "ip_vs_conn_sync": 0o444,
          "ip_vs_stats": 0o444, "ip_vs_stats_percpu": 0o444, "ip_vs_status": 0o440}
 
@@ -50,9 +51,9 @@ WRITES = [
     ("amemthresh", "7 8", "7"), ("am_droprate", "0", "0"),
     ("conn_max", "-1", errno.EINVAL), ("conn_max", str((1 << 30) + 1), errno.EINVAL), ("conn_max", "0", "0"),
     ("conn_max", str(1 << 30), str(1 << 30)), ("conn_max", " ", errno.EINVAL),
-    ("drop_entry", "3", "3"), ("drop_entry", "4", errno.EINVAL), ("drop_entry", "-1", errno.EINVAL),
-    ("drop_packet", "3", "3"), ("drop_packet", "4", errno.EINVAL),
-    ("secure_tcp", "3", "3"), ("secure_tcp", "4", errno.EINVAL),
+    ("drop_entry", "2", "1"), ("drop_entry", "3", "3"), ("drop_entry", "4", errno.EINVAL), ("drop_entry", "-1", errno.EINVAL),
+    ("drop_packet", "2", "1"), ("drop_packet", "3", "3"), ("drop_packet", "4", errno.EINVAL),
+    ("secure_tcp", "2", "1"), ("secure_tcp", "3", "3"), ("secure_tcp", "4", errno.EINVAL),
     ("snat_reroute", "2", "2"), ("sync_version", "0", "0"), ("sync_version", "2", errno.EINVAL),
     ("sync_ports", "64", "64"), ("sync_ports", "0", errno.EINVAL), ("sync_ports", "3", errno.EINVAL),
     ("sync_ports", "-2147483648", errno.EINVAL), ("sync_ports", "128", "128"),
@@ -259,19 +260,19 @@ def test_drop_packet(world):
     def arrived(flow, sports):
         flow.clear()
         for sport in sports:
-            flow.at_client.send(packet.ip(SOURCES[0], VIP, UDP, packet.udp(SOURCES[0], VIP, sport, port, b"?")))
+            flow.at_client.send(packet.ip(STRANGER, VIP, UDP, packet.udp(STRANGER, VIP, sport, port, b"?")))
         time.sleep(0.2 * kernel.SLOW)
         return {seen.flow[0][1] for seen in flow.at_server.heard()}
     with world.settings(drop_packet=3, am_droprate=4), Flow(world, port, "udp") as flow:
         # The first drop comes somewhere in the first four.
-        passed = arrived(flow, range(1, 41))
+        passed = arrived(flow, range(1001, 1041))
         assert len(passed) in (29, 30, 31), len(passed)
         assert arrived(flow, passed) == passed
         world.setting("am_droprate", 1)
-        assert not arrived(flow, range(101, 121)), "all should be dropped"
+        assert not arrived(flow, range(1101, 1121)), "all should be dropped"
         assert arrived(flow, passed) == passed
         world.setting("drop_packet", 0)
-        assert len(arrived(flow, range(201, 221))) == 20
+        assert len(arrived(flow, range(1201, 1221))) == 20
 
 
 def test_drop_packet_by_memory(world):
@@ -287,6 +288,8 @@ def test_drop_packet_by_memory(world):
 
 MANY = 12_000 if kernel.DEBUG else 200_000
 CHURN = 2000
+# The first one that clients have; what comes from port 20 is taken for FTP's data.
+PORT = 1024
 
 
 class Generator:
@@ -309,7 +312,7 @@ class Generator:
 
     def send(self, first, last, ports):
         """A packet from each port of each of the addresses, whose number must not divide that of the ports."""
-        for line in (f"src_min {first}", f"src_max {last}", "udp_src_min 1", f"udp_src_max {ports + 1}",
+        for line in (f"src_min {first}", f"src_max {last}", f"udp_src_min {PORT}", f"udp_src_max {PORT + ports}",
                      f"count {ports * (int(last.split('.')[3]) - int(first.split('.')[3]) + 1)}"):
             self.write("dc", line)
         self.write("pgctrl", "start")
@@ -345,7 +348,7 @@ def test_listing(world):
     port = world.service("nat", [(SERVER, 53)], proto="udp")
     tcp = world.service("nat", [(SERVER, 8080)])
     ports = MANY // 4 - 1
-    stay = {b"TCP 0A400001 %04X" % sport for sport in range(1, CHURN + 1)}
+    stay = {b"TCP 0A400001 %04X" % sport for sport in range(PORT, PORT + CHURN)}
     with Tap(world.client, "c0") as tap:
         def opened():
             missing = stay - set(listing(world)[0])
@@ -360,7 +363,7 @@ def test_listing(world):
     try:
         generator.send(SOURCES[0], SOURCES[0], ports)
         rows, few_took = listing(world)
-        standing = stay | {b"UDP 0A400001 %04X" % sport for sport in range(1, ports + 1)}
+        standing = stay | {b"UDP 0A400001 %04X" % sport for sport in range(PORT, PORT + ports)}
         check(rows, standing)
 
         grower = threading.Thread(target=generator.send, args=(SOURCES[1], SOURCES[3], ports))
@@ -378,7 +381,7 @@ def test_listing(world):
         print(f"# {len(rows)} connections listed in {took:.2f} s, {len(standing)} in {few_took:.2f} s; "
               f"while they came: {counted}")
         # Four times as many: if each line cost as much as there are lines, it would be sixteen times the time.
-        assert took < 8 * few_took + 0.5, f"{took:.2f} s against {few_took:.2f} s"
+        assert took < 12 * few_took + 1, f"{took:.2f} s against {few_took:.2f} s"
 
         size = status(world)["Conn buckets"]
         world.adm("--set 0 0 2")

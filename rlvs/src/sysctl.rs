@@ -6,7 +6,10 @@
 //! have an effect yet: `docs/sysctl.md` tells which.
 
 use crate::kapi::{
-    mem::buffer_pages,
+    mem::{
+        available_pages,
+        buffer_pages, //
+    },
     sysctl::{
         CpuList,
         Entry,
@@ -119,8 +122,15 @@ macro_rules! settings {
     };
 }
 
-/// Off, on if memory is short, the same while it is, on.
-const MODE: Limit<Settings> = Limit::Range(0, 3);
+/// One of [`defence`]'s modes, which tells at once whether memory is short.
+const MODE: Limit<Settings> = Limit::As(|settings, mode| {
+    let threshold = settings.amemthresh.load(Relaxed);
+    let is_one = (defence::OFF..=defence::ALWAYS).contains(&mode);
+    is_one.then(|| defence::mode(mode, available_pages(), threshold))
+});
+/// A power of two.
+const PORTS: Limit<Settings> =
+    Limit::As(|_, ports| (ports > 0 && ports.count_ones() == 1).then_some(ports));
 /// Off or on.
 const SWITCH: Limit<Settings> = Limit::Range(0, 1);
 /// The binary logarithm of a load.
@@ -139,7 +149,7 @@ settings! {
         secure_tcp = 0, MODE;
         snat_reroute = 1, ANY;
         sync_version = 1, SWITCH;
-        sync_ports = 1, Limit::If(|ports| ports > 0 && ports.count_ones() == 1);
+        sync_ports = 1, PORTS;
         sync_persist_mode = 0, ANY;
         cache_bypass = 0, ANY;
         expire_nodest_conn = 0, ANY;
@@ -216,13 +226,16 @@ impl Settings {
         }
     }
 
-    /// Has the setting tell whether memory is short.
+    /// Has the modes of defence tell whether memory is short.
     pub(crate) fn defend(&self, available: u64) {
-        let old = self.drop_packet.load(Relaxed);
-        let new = defence::mode(old, available, self.amemthresh.load(Relaxed));
-        if new != old {
-            // Who has written another meanwhile, has the last word.
-            let _ = self.drop_packet.cmpxchg(old, new, Relaxed);
+        let threshold = self.amemthresh.load(Relaxed);
+        for mode in [&self.drop_entry, &self.drop_packet, &self.secure_tcp] {
+            let old = mode.load(Relaxed);
+            let new = defence::mode(old, available, threshold);
+            if new != old {
+                // Who has written another meanwhile, has the last word.
+                let _ = mode.cmpxchg(old, new, Relaxed);
+            }
         }
     }
 

@@ -57,6 +57,9 @@ const STRIPE_BITS: u32 = 8;
 const STRIPES: usize = 1 << STRIPE_BITS;
 /// The longest array: 2^27 buckets, as in mainline.
 const MAX_BUCKETS: usize = 1 << 27;
+/// The binary logarithm of the load at which a table grows, in entries a bucket; negative. An entry may
+/// have several nodes.
+pub(crate) const LFACTOR: i32 = -1;
 /// Bits of a hash.
 const HASH_BITS: u32 = u32::BITS;
 
@@ -356,29 +359,34 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
 
     /// Does the table want another size, and which?
     ///
-    /// It grows once there are more nodes than buckets, and shrinks at an eighth of that.
+    /// It grows once there are more than 2 to the power of [`LFACTOR`] entries a bucket, and shrinks at
+    /// an eighth of that.
     #[inline]
     pub(crate) fn wanted_buckets(&self, guard: &Guard) -> Option<usize> {
-        let nodes = self.len().saturating_mul(N);
+        let least = self.least_buckets();
         let buckets = self.buckets(guard);
-        let wanted = nodes
+        let wanted = least
             .saturating_mul(2)
             .clamp(STRIPES, MAX_BUCKETS)
             .next_power_of_two();
-        if nodes > buckets || nodes.saturating_mul(8) < buckets {
+        if least > buckets || least.saturating_mul(8) < buckets {
             (wanted != buckets).then_some(wanted)
         } else {
             None
         }
     }
 
-    /// Are there more nodes than buckets, while nobody is seeing to it?
+    /// Does it want to grow, while nobody is seeing to it?
     #[inline]
     pub(crate) fn is_crowded(&self, guard: &Guard) -> bool {
         let buckets = self.buckets(guard);
-        self.len().saturating_mul(N) > buckets
-            && buckets < MAX_BUCKETS
-            && self.resizing.load(Relaxed) == 0
+        self.least_buckets() > buckets && buckets < MAX_BUCKETS && self.resizing.load(Relaxed) == 0
+    }
+
+    /// How many buckets the entries need.
+    #[inline]
+    fn least_buckets(&self) -> usize {
+        self.len().saturating_mul(1 << -LFACTOR)
     }
 
     #[inline]

@@ -67,8 +67,8 @@ pub(crate) enum Limit<V: 'static> {
     None,
     /// From the first to the second.
     Range(i32, i32),
-    /// For which this is true.
-    If(fn(i32) -> bool),
+    /// For which this gives what is to be stored.
+    As(fn(&V, i32) -> Option<i32>),
     /// From 0 to the ceiling that is kept here. Who has CAP_NET_ADMIN in the first user namespace
     /// may go up to the number instead, and moves the ceiling.
     Ceiling(fn(&V) -> &Atomic<i32>, i32),
@@ -122,8 +122,7 @@ impl<V: Send + Sync> Entry<V> {
                 let mut new = unset;
                 access.with(&mut new, bindings::proc_dointvec)?;
                 if access.is_write && new != unset {
-                    limit.admit(values, new)?;
-                    value.store(new, Relaxed);
+                    value.store(limit.admit(values, new)?, Relaxed);
                 }
             }
             Kind::Seconds(value) => {
@@ -162,12 +161,12 @@ impl<V: Send + Sync> Entry<V> {
 }
 
 impl<V> Limit<V> {
-    /// Is the integer in order, for who writes it now?
-    fn admit(&self, values: &V, new: i32) -> Result {
+    /// What is to be stored of an integer, if it is in order for who writes it now.
+    fn admit(&self, values: &V, new: i32) -> Result<i32> {
         let is_in_order = match self {
             Self::None => true,
             Self::Range(min, max) => (*min..=*max).contains(&new),
-            Self::If(is_in_order) => is_in_order(new),
+            Self::As(stored) => return stored(values, new).ok_or(EINVAL),
             Self::Ceiling(ceiling, max) => {
                 let ceiling = ceiling(values);
                 // SAFETY: The current task writes the file.
@@ -185,7 +184,7 @@ impl<V> Limit<V> {
             }
         };
         if is_in_order {
-            Ok(())
+            Ok(new)
         } else {
             Err(EINVAL)
         }

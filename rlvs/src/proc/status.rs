@@ -6,6 +6,7 @@ use super::print;
 use crate::{
     config::CHUNK,
     kapi::{
+        hash::LFACTOR,
         netns::{
             Net,
             PerNet, //
@@ -48,7 +49,7 @@ impl Show for Status {
                 names: ("Conn", "Conns"),
                 entries,
                 buckets: conns.buckets(&rcu::read_lock()),
-                lfactor: 0,
+                lfactor: LFACTOR,
                 census: (entries > 0)
                     .then(|| census(|bucket, guard| conns.chain_len(bucket, Census::MANY, guard))),
             },
@@ -65,7 +66,7 @@ impl Show for Status {
                 names: ("Service", "Services"),
                 entries,
                 buckets: services.buckets(&rcu::read_lock()),
-                lfactor: 0,
+                lfactor: LFACTOR,
                 census: (entries > 0).then(|| {
                     census(|bucket, guard| services.chain_len(bucket, Census::MANY, guard))
                 }),
