@@ -3,6 +3,7 @@
 //! The command line: ipvsadm's, and what rlvs adds.
 
 use std::{
+    collections::HashMap,
     ffi::{OsStr, OsString},
     net::IpAddr,
 };
@@ -10,11 +11,12 @@ use std::{
 use clap::{
     builder::Command,
     error::{ContextKind, ContextValue, ErrorKind},
+    ArgMatches,
 };
 
 use crate::{
     address::Style,
-    definition::{self, Form, Setting, FORMS, IPV6, SERVICE, SETTINGS, SORT},
+    definition::{self, Form, Setting, FORMS, SERVICE, SETTINGS},
     error::{Failure, REFUSED, USAGE},
     kernel::Change,
     model::{Daemon, Destination, Service, ServiceId, Timeouts},
@@ -83,12 +85,39 @@ pub struct ConnectionList {
     pub json: bool,
 }
 
-/// Reads command lines; made once, because making it costs more than reading a line.
-pub struct Parser(Command);
+/// Reads command lines.
+///
+/// What clap takes to read a line grows with the options that it knows, and files of hundreds of
+/// thousands of lines are restored. So a line whose first word is a command is read with that
+/// command's options alone; only if that fails, all of them are asked what is wrong.
+#[derive(Default)]
+pub struct Parser {
+    whole: Option<Command>,
+    parts: HashMap<&'static str, Command>,
+}
 
 impl Parser {
     pub fn new() -> Self {
-        Parser(definition::command())
+        Self::default()
+    }
+
+    fn matches(&mut self, words: Vec<OsString>) -> Result<ArgMatches, clap::Error> {
+        let form = words
+            .first()
+            .and_then(|word| word.to_str())
+            .and_then(definition::form_of);
+        if let Some(form) = form {
+            let part = self
+                .parts
+                .entry(form.name)
+                .or_insert_with(|| definition::part(form));
+            if let Ok(matches) = part.try_get_matches_from_mut(&words) {
+                return Ok(matches);
+            }
+        }
+        self.whole
+            .get_or_insert_with(definition::command)
+            .try_get_matches_from_mut(words)
     }
 
     /// Reads the words of one command line, without the program's name.
@@ -102,7 +131,7 @@ impl Parser {
             .first()
             .is_none_or(|word| word.as_encoded_bytes().starts_with(b"-"));
         let last = words.last().cloned().unwrap_or_default();
-        let matches = match self.0.try_get_matches_from_mut(words) {
+        let matches = match self.matches(words) {
             Ok(matches) => matches,
             Err(_) if !starts_with_option => return Err(no_command()),
             Err(error) => return Err(refused_line(error, &last)),
@@ -196,28 +225,20 @@ fn check(form: &Form, options: &Options<'_>) -> Result<(), Failure> {
             )));
         }
     }
-    for setting in SETTINGS {
-        let kind = setting.kind;
-        let has = given.iter().any(|given| given.kind == kind);
-        let needed = form.needs.contains(&kind);
-        if needed && !has {
-            return Err(Failure::usage(format!(
-                "You need to supply the '{kind}' option for the '{told}' command: {}",
-                how_to_supply(kind)
-            )));
-        }
-        let taken = match setting.name {
-            SORT => true,
-            IPV6 => form.knows_services(),
-            _ => needed || form.takes.contains(&kind),
-        };
-        if given.iter().any(|given| given.name == setting.name) && !taken {
-            return Err(Failure::usage(format!(
-                "Illegal '{kind}' option with the '{told}' command: try `rlvsadm --help'"
-            )));
-        }
+    let has = |kind: &str| given.iter().any(|setting| setting.kind == kind);
+    if let Some(kind) = form.needs.iter().find(|kind| !has(kind)) {
+        return Err(Failure::usage(format!(
+            "You need to supply the '{kind}' option for the '{told}' command: {}",
+            how_to_supply(kind)
+        )));
     }
-    Ok(())
+    match given.iter().find(|setting| !form.takes(setting)) {
+        Some(setting) => Err(Failure::usage(format!(
+            "Illegal '{}' option with the '{told}' command: try `rlvsadm --help'",
+            setting.kind
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// How an option is written that a command needs.

@@ -340,8 +340,8 @@ fn mistakes_have_the_status_of_ipvsadm() {
 #[test]
 fn every_option_is_explained() {
     let pages: String = help::TOPICS.iter().map(|(_, page)| *page).collect();
-    let parser = Parser::new();
-    let options = parser.0.get_arguments().filter_map(clap::Arg::get_long);
+    let command = definition::command();
+    let options = command.get_arguments().filter_map(clap::Arg::get_long);
     let missing: Vec<&str> = options
         .filter(|name| !pages.contains(&format!("--{name}")))
         .collect();

@@ -10,6 +10,8 @@ use clap::{
     Arg,
 };
 
+use Value::{Nothing, One, Seconds, Word};
+
 /// How long a persistent service that names no time keeps a client, in seconds.
 const DEFAULT_PERSISTENCE: &str = "360";
 
@@ -42,14 +44,21 @@ pub struct Form {
     letter: Option<char>,
     value: Value,
     pub needs: &'static [&'static str],
-    pub takes: &'static [&'static str],
+    takes: &'static [&'static str],
     help: &'static str,
 }
 
 impl Form {
-    /// Whether the command is about one service, or may be.
-    pub fn knows_services(&self) -> bool {
-        self.needs.contains(&SERVICE) || self.takes.contains(&SERVICE)
+    /// Whether an option goes with the command.
+    pub fn takes(&self, setting: &Setting) -> bool {
+        let has = |kind| self.needs.contains(&kind) || self.takes.contains(&kind);
+        match setting.name {
+            // Says what is so anyway.
+            SORT => true,
+            // Belongs to a firewall mark.
+            IPV6 => has(SERVICE),
+            _ => has(setting.kind),
+        }
     }
 }
 
@@ -227,8 +236,6 @@ impl Setting {
     }
 }
 
-use Value::{Nothing, One, Seconds, Word};
-
 /// The options. Mistakes are looked for in this order, which is ipvsadm's and then ours.
 #[rustfmt::skip]
 pub const SETTINGS: &[Setting] = &[
@@ -298,10 +305,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(LISTINGS, SORT, Nothing, "Sort (the default)"),
 ];
 
-/// Belongs to a firewall mark.
 pub const IPV6: &str = "ipv6";
-/// Says what is so anyway, with every command.
-pub const SORT: &str = "sort";
+const SORT: &str = "sort";
 
 const SCHEDULERS: &[&str] = &[
     "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos",
@@ -316,6 +321,16 @@ const FLAGS: &[&str] = &[
     "mh-fallback",
     "mh-port",
 ];
+
+/// The command that a word stands for, if the word is that and nothing else.
+pub fn form_of(word: &str) -> Option<&'static Form> {
+    let mut letters = word.strip_prefix('-')?.chars();
+    match (letters.next()?, letters.as_str()) {
+        ('-', name) => FORMS.iter().find(|form| form.name == name),
+        (letter, "") => FORMS.iter().find(|form| form.letter == Some(letter)),
+        _ => None,
+    }
+}
 
 /// The option of a name.
 pub fn setting_of(name: &str) -> Option<&'static Setting> {
@@ -352,40 +367,52 @@ rlvsadm -v";
 
 /// The definition as clap takes it.
 pub fn command() -> Command {
-    let commands = FORMS.iter().map(|form| {
-        let arg = arg(form.name, form.letter, &form.value, form.help).help_heading("Commands");
-        match form.name {
-            "set" => arg.num_args(0..),
-            "help" => arg.num_args(0..=1).default_missing_value(""),
-            "list" => arg.visible_short_alias('l'),
-            _ => arg,
-        }
-    });
     let headings = [TARGETS, SCHEDULING, SERVERS, LOCALS, LISTINGS, DAEMONS].into_iter();
     let settings = headings.flat_map(|heading| {
         SETTINGS
             .iter()
             .filter(move |setting| setting.heading == heading)
     });
-    let settings = settings.map(|setting| {
-        let arg = arg(setting.name, setting.letter, &setting.value, setting.help)
-            .help_heading(setting.heading);
-        match setting.name {
-            // Twice is no mistake of ipvsadm's users either.
-            IPV6 | SORT => arg.overrides_with(setting.name),
-            _ => arg,
-        }
-    });
-    Command::new("rlvsadm")
-        .override_usage(USAGE)
+    reader()
         .version(env!("CARGO_PKG_VERSION"))
         .about("set up and show the virtual services of rlvs, like ipvsadm for ip_vs")
         .long_about(ABOUT)
+        .override_usage(USAGE)
+        .args(FORMS.iter().map(form_arg))
+        .args(settings.map(setting_arg))
+}
+
+/// Of the definition, one command and the options that go with it.
+pub fn part(form: &'static Form) -> Command {
+    let settings = SETTINGS.iter().filter(|setting| form.takes(setting));
+    reader().arg(form_arg(form)).args(settings.map(setting_arg))
+}
+
+fn reader() -> Command {
+    Command::new("rlvsadm")
         .disable_help_flag(true)
         .disable_version_flag(true)
         .no_binary_name(true)
-        .args(commands)
-        .args(settings)
+}
+
+fn form_arg(form: &Form) -> Arg {
+    let arg = arg(form.name, form.letter, &form.value, form.help).help_heading("Commands");
+    match form.name {
+        "set" => arg.num_args(0..),
+        "help" => arg.num_args(0..=1).default_missing_value(""),
+        "list" => arg.visible_short_alias('l'),
+        _ => arg,
+    }
+}
+
+fn setting_arg(setting: &Setting) -> Arg {
+    let arg = arg(setting.name, setting.letter, &setting.value, setting.help)
+        .help_heading(setting.heading);
+    match setting.name {
+        // Twice is no mistake of ipvsadm's users either.
+        IPV6 | SORT => arg.overrides_with(setting.name),
+        _ => arg,
+    }
 }
 
 fn arg(name: &'static str, letter: Option<char>, value: &Value, help: &'static str) -> Arg {

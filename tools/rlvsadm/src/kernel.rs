@@ -59,8 +59,8 @@ impl Kernel {
         }
         let [Some(ipvs), rlvs] = found else {
             return Err(Failure::usage(
-                "neither rlvs nor ip_vs is loaded, and `modprobe rlvs' did not load it: \
-                 run `modprobe rlvs' as root to see why",
+                "Can't initialize ipvs: neither rlvs nor ip_vs is loaded, and `modprobe rlvs' did not \
+                 load it: run `modprobe rlvs' as root to see why",
             ));
         };
         Ok(Kernel { socket, ipvs, rlvs })

@@ -47,9 +47,10 @@ impl Options<'_> {
         self.given().any(|given| given == name)
     }
 
-    /// The value of an option.
+    /// The value of an option; nothing, too, if the command does not know the option.
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.0.get_one::<String>(name).map(String::as_str)
+        let value = self.0.try_get_one::<String>(name);
+        value.ok().flatten().map(String::as_str)
     }
 
     /// The first option of a set that was given.
