@@ -7,7 +7,7 @@ from collections import namedtuple
 # text of a step may differ there (all, if there is no such expression).
 Deviation = namedtuple("Deviation", "words scenario step text")
 
-PAGES = ["deviations.md", "sysctl.md"]
+PAGES = ["deviations.md"]
 
 DEVIATIONS = [
     # What is not there yet is refused as mainline refuses what it does not know.
@@ -25,6 +25,4 @@ DEVIATIONS = [
               r"2 \(8\) 00(00|01)0000"),
     Deviation("attribute 64 at the top of a message", "family", "attributes at most", None),
     Deviation("policies that the family tells", "family", "operations", r"command (8|11) flags 0x[5d]"),
-    # Mainline decides at once that there is memory enough.
-    Deviation("automatic defence modes", "settings_written", r"sysctl (drop_entry|drop_packet|secure_tcp) = '2'", None),
 ]
