@@ -180,7 +180,7 @@ def test_edit_and_delete(world):
         same(answer(flow), flags=RST | ACK)
 
 
-def test_no_output_without_marks(world):
+def test_passing_through(world):
     """Marked traffic that passes through is left alone: only what comes to the director is served."""
     with mark_service(world, 13, 80), marked(world, "meta mark set 13"):
         at_client, at_server = world.taps()
