@@ -135,6 +135,8 @@ impl fmt::Display for Service<'_> {
         }
         if let Some((jiffies, netmask)) = self.persistent {
             let netmask = u32::from_be_bytes(netmask);
+            // Mainline's is signed.
+            let jiffies = jiffies as i32;
             write!(f, "persistent {jiffies} {netmask:08X}")?;
         }
         f.write_str("\n")
@@ -464,6 +466,14 @@ mod tests {
         assert_eq!(
             persistent(ServiceName::Mark(1), [255; 4]).to_string(),
             "FWM  00000001 wrr persistent 75000 FFFFFFFF\n"
+        );
+        let endless = Service {
+            persistent: Some((u32::MAX - 249, [255; 4])),
+            ..service(tcp())
+        };
+        assert_eq!(
+            endless.to_string(),
+            "TCP  0A090050:0050 wrr  persistent -250 FFFFFFFF\n"
         );
         // A prefix length is in the host's order in the message, and mainline takes it for a mask.
         assert_eq!(

@@ -313,6 +313,9 @@ impl Op {
             op.0.validate = (bindings::genl_validate_flags_GENL_DONT_VALIDATE_DUMP
                 | bindings::genl_validate_flags_GENL_DONT_VALIDATE_DUMP_STRICT)
                 as u8;
+            // In families of old what comes with a dump is not looked at.
+            op.0.policy = core::ptr::null();
+            op.0.maxattr = 0;
         }
         op.0.__bindgen_anon_1.__bindgen_anon_2 =
             bindings::genl_split_ops__bindgen_ty_1__bindgen_ty_2 {
