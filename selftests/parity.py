@@ -30,6 +30,14 @@ SCENARIOS = {scenario.__name__: scenario for part in (parity_config, parity_wire
 MODULES = ("ip_vs", "rlvs")
 MODPROBE = "/etc/modprobe.d/rlvs.conf"
 
+
+def modules():
+    """Those that run here. On the debug kernel, where all takes long, rlvs shows that it does nothing wrong."""
+    if not RLVS:
+        return ["ip_vs"]
+    return ["rlvs"] if kernel.DEBUG else list(MODULES)
+
+
 _records = {module: {} for module in MODULES}
 
 
@@ -71,8 +79,8 @@ def run_pass(module, names):
 @each(*MODULES)
 def test_pass(_, module):
     """All scenarios run on one module, which is loaded and unloaded once."""
-    if module == "rlvs" and not RLVS:
-        raise Skip("rlvs is not tested")
+    if module not in modules():
+        raise Skip("only ip_vs is tested" if module == "rlvs" else "the release kernel compares")
     start = time.monotonic()
     run_pass(module, list(SCENARIOS))
     done = _records[module]
@@ -99,9 +107,15 @@ _used = set()
 @each(*SCENARIOS)
 def test_scenario(_, name):
     """A scenario meets its own expectations on ip_vs, and rlvs answers as ip_vs does."""
-    for module in MODULES[:1 + RLVS]:
+    for module in modules():
         if name not in _records[module]:
             run_pass(module, [name])
+    if modules() == ["rlvs"]:
+        wrong = [complaint for complaint in _records["rlvs"][name]["wrong"]
+                 if not any(re.fullmatch(entry.scenario, name) and re.match(entry.step, complaint)
+                            for entry in parity_deviations.DEVIATIONS if entry.text is None)]
+        assert not wrong, "rlvs does otherwise than is expected of ip_vs:\n" + "\n".join(wrong)
+        return
     theirs = _records["ip_vs"][name]
     assert not theirs["wrong"], "this test is wrong, ip_vs does otherwise:\n" + "\n".join(theirs["wrong"])
     if not RLVS:
@@ -125,7 +139,7 @@ def test_deviations(_):
     """Each deviation deviates, and the documentation speaks of it."""
     if not RLVS:
         raise Skip("only ip_vs is tested")
-    if set(_records["rlvs"]) != set(SCENARIOS):
+    if set(_records["rlvs"]) != set(SCENARIOS) or set(_records["ip_vs"]) != set(SCENARIOS):
         raise Skip("not all scenarios were run")
     idle = [entry for entry in parity_deviations.DEVIATIONS if entry not in _used]
     assert not idle, "these do not deviate any more: " + "; ".join(map(str, idle))
