@@ -43,12 +43,14 @@ impl Show for Status {
         let state = NetState::of(net)?;
         let conns = &state.conns;
         let entries = conns.len();
+        // A lock that is taken within the call would last as long as the call.
+        let buckets = conns.buckets(&rcu::read_lock());
         print(
             out,
             Table {
                 names: ("Conn", "Conns"),
                 entries,
-                buckets: conns.buckets(&rcu::read_lock()),
+                buckets,
                 lfactor: LFACTOR,
                 census: (entries > 0)
                     .then(|| census(|bucket, guard| conns.chain_len(bucket, Census::MANY, guard))),
@@ -60,12 +62,13 @@ impl Show for Status {
             let round = config.round();
             (config.services(), round.slices, round.members)
         };
+        let buckets = services.buckets(&rcu::read_lock());
         print(
             out,
             Table {
                 names: ("Service", "Services"),
                 entries,
-                buckets: services.buckets(&rcu::read_lock()),
+                buckets,
                 lfactor: LFACTOR,
                 census: (entries > 0).then(|| {
                     census(|bucket, guard| services.chain_len(bucket, Census::MANY, guard))
