@@ -4,7 +4,7 @@
 
 FLAVOUR ?= release
 LAB     ?= fullnat
-export KDIR RUSTC LLVM BINDGEN DESTDIR PREFIX
+export KDIR RUSTC LLVM BINDGEN CARGO LIBCLANG_PATH DESTDIR PREFIX
 
 # One thing after the other: the parts use all processors themselves.
 .NOTPARALLEL:

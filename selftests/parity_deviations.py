@@ -24,4 +24,5 @@ DEVIATIONS = [
     Deviation("size of the connection table before the first service", r".*", r"netlink GET_INFO.*|.*command 15",
               r"2 \(8\) 00(00|01)0000"),
     Deviation("attribute 64 at the top of a message", "family", "attributes at most", None),
+    Deviation("policies that the family tells", "family", "operations", r"command (8|11) flags 0x[5d]"),
 ]

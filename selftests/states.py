@@ -199,6 +199,9 @@ def test_expire_nodest_conn(world, method):
         flow.at_client.send(wire.tcp_request(flow, ACK, 1001, 4001, b"lost"))
         flow.at_server.silent()
         same(flow.request(wire.tcp_request(flow, SYN, 99000)), dst=GHOST_SERVERS[1], flags=SYN)
+        # It need not wait for a packet, either.
+        world.adm(f"-d -t {VIP}:{port} -r {GHOST_SERVERS[1]}:8080")
+        wait_for(lambda: not world.conns(port), 10, 0.2, "connections without a destination to end")
 
 
 @each_method

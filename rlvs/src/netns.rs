@@ -281,6 +281,7 @@ impl NetState {
         let cursor = table::collect(
             &self.conns,
             &self.timeouts,
+            self.settings.expire_nodest_conn(),
             self.cursor.load(Relaxed),
             steps,
         );

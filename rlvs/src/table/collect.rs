@@ -17,11 +17,12 @@ const BATCH: usize = 64;
 /// Connections that are taken out in one go.
 const VICTIMS: usize = 16;
 
-/// Takes expired connections out of `steps` buckets from `cursor` on; returns where to go on, 0 at
-/// the end of the table. Process context.
+/// Takes expired connections out of `steps` buckets from `cursor` on, and with `orphans` those whose
+/// destination was deleted; returns where to go on, 0 at the end of the table. Process context.
 pub(crate) fn collect(
     conns: &ConnTable,
     timeouts: &TimeoutTable,
+    orphans: bool,
     mut cursor: u32,
     steps: usize,
 ) -> u32 {
@@ -35,7 +36,8 @@ pub(crate) fn collect(
             let mut victims: [Option<&ConnEntry>; VICTIMS] = [None; VICTIMS];
             let mut free = victims.iter_mut();
             let next = conns.scan(cursor, VICTIMS, &guard, |entry| {
-                if entry.is_expired(now, timeouts) {
+                let orphan = orphans && !entry.dest.is_available();
+                if orphan || entry.is_expired(now, timeouts) {
                     if let Some(place) = free.next() {
                         *place = Some(entry);
                     }

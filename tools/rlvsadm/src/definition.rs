@@ -344,8 +344,8 @@ kernel's own module ip_vs, too, but for what that has not: FullNAT and local add
 
 A line has one command, which says what is done, and options. Without a command it lists all \
 services with their real servers. Hosts and ports may be named; IPv6 addresses stand in brackets \
-where a port follows: [2001:db8::1]:80. A command that fails says why, has changed nothing, and its \
-exit status is not 0.";
+where a port follows: [2001:db8::1]:80. A command that fails says why, has changed nothing (but see \
+-R), and its exit status is not 0.";
 
 const USAGE: &str = "\
 rlvsadm -A|-E SERVICE [-s SCHEDULER] [-b FLAGS] [-p [SECONDS]] [-M MASK] [--pe NAME] [-o]
