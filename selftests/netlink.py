@@ -302,6 +302,12 @@ def test_dump_under_change(world):
         assert sorted(seen)[2:] == list(range(2001, 2300)) and sorted(seen)[:2] == [80, 80], sorted(seen)[:5]
         told = ipvs.call(genl.GET_SERVICE, flags=genl.DUMP)
         assert not ipvs.interrupted
+        # Half of a service that is gone is not to be taken for all of it.
+        ipvs.call(genl.NEW_SERVICE, genl.service(*V4))
+        for number in range(300):
+            ipvs.call(genl.NEW_DEST, key + genl.dest("10.2.0.11", 1000 + number))
+        told = ipvs.call(genl.GET_DEST, key, flags=genl.DUMP, after=lambda: other.call(genl.DEL_SERVICE, key))
+        assert 0 < len(told) < 300 and ipvs.interrupted, len(told)
     cleared(world)
 
 
@@ -332,7 +338,7 @@ def test_thousands(world):
     cleared(world)
 
 
-@each("destination", "service")
+@each("destination", "service", "both")
 def test_comes_back(world, what):
     """A destination that is deleted and added again finds its connections, and of the same service
     its statistics."""
@@ -346,11 +352,11 @@ def test_comes_back(world, what):
                 # ip_vs sums its counters every two seconds.
                 time.sleep(0 if RLVS else 3)
                 with world.director, Genl("IPVS") as ipvs:
-                    if what == "service":
+                    if what != "service":
+                        ipvs.call(genl.DEL_DEST, key + dest)
+                    if what != "destination":
                         ipvs.call(genl.DEL_SERVICE, key)
                         ipvs.call(genl.NEW_SERVICE, genl.service(VIP, port))
-                    else:
-                        ipvs.call(genl.DEL_DEST, key + dest)
                     assert not world.dests(port)
                     ipvs.call(genl.NEW_DEST, key + dest)
                 ours.sendall(b"still")

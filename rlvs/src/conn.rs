@@ -117,12 +117,21 @@ impl Conn {
         flags: Option<tcp::Flags>,
         now: u32,
     ) {
-        self.dest.traffic.packet(direction, bytes);
+        self.count(direction, bytes);
         if now.wrapping_sub(self.seen.load(Relaxed)) >= GRAIN {
             self.seen.store(now, Relaxed);
         }
         if let Some(flags) = flags {
             self.update(|state| proto::tcp::step(state, direction, flags, false));
+        }
+    }
+
+    /// Counts a packet of so many bytes. What the server of a deleted destination still sends is not
+    /// counted, as in mainline: its service does not take it over.
+    #[inline]
+    pub(crate) fn count(&self, direction: Direction, bytes: u32) {
+        if direction == Direction::Original || self.dest.is_available() {
+            self.dest.traffic.packet(direction, bytes);
         }
     }
 

@@ -97,7 +97,8 @@ impl Handler for Gatekeeper {
         }
         let seen = ipv6::Header::parse(packet.bytes()).ok().and_then(|ip| {
             let l4 = packet.bytes().get(ip.l4..)?;
-            let (sport, dport) = wire::opens(ip.proto, l4).filter(|_| !ip.is_later_fragment)?;
+            let opens = wire::opens(ip.proto, l4, state.settings.sloppy_tcp());
+            let (sport, dport) = opens.filter(|_| !ip.is_later_fragment)?;
             Some((ip, sport, dport))
         });
         let Some((ip, sport, dport)) = seen else {
@@ -202,7 +203,7 @@ fn sctp(state: &NetState, way: &Way<'_>, mut packet: Packet<'_>, ip: &ipv4::Head
         return packet.accept();
     }
     let l4 = packet.bytes().get(ip.header_len..).unwrap_or_default();
-    let Some((sport, dport)) = wire::opens(ip.proto, l4) else {
+    let Some((sport, dport)) = wire::opens(ip.proto, l4, false) else {
         return packet.accept();
     };
     let wanted = Wanted {
@@ -274,7 +275,7 @@ fn is_over(way: &Way<'_>, entry: &ConnEntry, flags: Option<tcp::Flags>) -> bool 
     if !entry.dest.is_available() {
         return way.settings.expire_nodest_conn();
     }
-    if !flags.is_some_and(proto::tcp::opens) {
+    if !flags.is_some_and(|flags| proto::tcp::opens(flags, false)) {
         return false;
     }
     if way.settings.expire_nodest_conn() && entry.dest.weight() == 0 {

@@ -147,7 +147,7 @@ fn to_client(
         quoted: *original,
         mtu,
     };
-    entry.dest.traffic.packet(Direction::Reply, packet.len());
+    entry.count(Direction::Reply, packet.len());
     if way.point != Point::LocalIn || !entry.is_fullnat() {
         if translate(&mut packet, ip, &change, writable, false).is_none() {
             return packet.accept();
@@ -190,7 +190,7 @@ fn to_server(
     else {
         return way.drop(packet, Counter::NoRoute);
     };
-    entry.dest.traffic.packet(Direction::Original, packet.len());
+    entry.count(Direction::Original, packet.len());
     forward(way, packet, ip, &change, writable, dst)
 }
 

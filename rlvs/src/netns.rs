@@ -131,11 +131,16 @@ pub(crate) struct NetState {
     available: Atomic<u64>,
     /// Counts packets of which some are dropped.
     drop_counter: Atomic<u32>,
-    /// Whether the work was asked to run at once.
+    /// Whether the work was asked to run at once: 0, or one of the constants below.
     kicked: Atomic<i32>,
     /// When a shortage was last logged, in jiffies.
     logged: Atomic<u32>,
 }
+
+/// Of `NetState::kicked`: the work was asked to look at the connections at once.
+const KICKED: i32 = 1;
+/// Of `NetState::kicked`: asking is of no use before the next time it does so by itself.
+const RESTING: i32 = 2;
 
 /// The collector passes over the whole table in so many runs, a second each.
 const RUNS_PER_PASS: usize = 4;
@@ -149,7 +154,7 @@ const PERIOD: u32 = rate::PERIOD * time::HZ;
 impl NetState {
     /// Packets found the table too small, or something to collect that is worth the haste.
     pub(crate) fn kick(&self) {
-        if self.kicked.load(Relaxed) == 0 && self.kicked.xchg(1, Full) == 0 {
+        if self.kicked.load(Relaxed) == 0 && self.kicked.xchg(KICKED, Full) == 0 {
             self.work.kick();
         }
     }
@@ -227,9 +232,10 @@ impl PerNet for NetState {
 impl Deferred for NetState {
     /// Runs at least once a second while there is something to do, more often if much is configured.
     fn run(&self) {
-        let kicked = self.kicked.xchg(0, Full) != 0;
+        let kicked = self.kicked.load(Relaxed) == KICKED;
         let now = time::now();
         if kicked || time::until(self.collect_at.load(Relaxed), now, PERIOD) == 0 {
+            self.kicked.xchg(0, Full);
             self.collect_at.store(now.wrapping_add(time::HZ), Relaxed);
             self.tend_conns();
         }
@@ -272,9 +278,9 @@ impl NetState {
         };
         if let Some(wanted) = wanted {
             if self.conns.resize(wanted).is_err() {
-                // Without memory the table stays as it is, slower. Nobody may ask again before the
-                // next run.
-                self.kicked.store(1, Relaxed);
+                // Without memory the table stays as it is, slower. Nobody may ask again before a
+                // second is over.
+                self.kicked.store(RESTING, Relaxed);
             }
         }
         let steps = (buckets / RUNS_PER_PASS).saturating_add(1);

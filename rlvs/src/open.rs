@@ -138,9 +138,6 @@ fn schedule<'g>(
     if state.is_to_drop() {
         return Err(Refusal::Drop(Counter::DropPacket));
     }
-    if state.conns.len() >= state.settings.conn_max() {
-        return Err(Refusal::Drop(Counter::ConnLimit));
-    }
     let snapshot = service.snapshot.load(way.guard);
     let snapshot = snapshot.ok_or(Refusal::Drop(Counter::NoDest))?;
     match service.admit(snapshot, tuple.dport) {
@@ -161,6 +158,9 @@ fn schedule<'g>(
     let slot = service
         .pick(snapshot, &key)
         .ok_or(Refusal::Drop(Counter::NoDest))?;
+    if state.conns.len() >= state.settings.conn_max() {
+        return Err(Refusal::Drop(Counter::ConnLimit));
+    }
     if let ServiceId::Mark { .. } = service.id {
         // Later packets of the connection may come without the mark.
         state.filter.add(IpAddr::V4(tuple.dst));

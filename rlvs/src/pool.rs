@@ -122,6 +122,8 @@ impl Pool {
 pub(crate) struct LocalAddress {
     /// The address.
     pub(crate) addr: Ipv4Addr,
+    /// No other local address has had that number, and younger ones have larger ones.
+    pub(crate) number: u64,
     /// Connections of the service that hold a port of it.
     pub(crate) conns: Atomic<i32>,
     /// How often it had no free port for a new connection of the service.

@@ -223,11 +223,11 @@ impl Config {
         dest.configure(&spec);
         plane.learn(addr);
         self.mixed = self.mixed.wrapping_add(mixed(id, addr));
-        self.members = self.members.wrapping_add(1);
+        self.numbers = self.numbers.wrapping_add(1);
         entry.members.push_within_capacity(Member {
             dest,
             spec,
-            number: self.members,
+            number: self.numbers,
             meter: Meter::new(Counters::default()),
         })?;
         if let Some(member) = entry.members.last_mut() {
@@ -299,6 +299,7 @@ impl Config {
         id: &ServiceId,
         addr: Ipv4Addr,
     ) -> Result<(), Refusal> {
+        let number = self.numbers.wrapping_add(1);
         let (entry, pools) = self.entry(id)?;
         if entry.laddrs.iter().any(|laddr| laddr.addr == addr) {
             return Err(LADDR_EXISTS);
@@ -308,6 +309,7 @@ impl Config {
         }
         let laddr = LocalAddress {
             addr,
+            number,
             conns: Atomic::new(0),
             exhausted: Atomic::new(0),
         };
@@ -317,6 +319,7 @@ impl Config {
         plane.learn(addr.into());
         entry.laddrs = laddrs;
         entry.publish(snapshot);
+        self.numbers = number;
         self.changed();
         Ok(())
     }
@@ -344,6 +347,7 @@ impl Config {
     fn let_go(&mut self, plane: &impl Plane, plots: &mut Plots, entry: Entry) {
         let id = *entry.id();
         plane.services().remove(&id);
+        self.departed.zero(&id);
         for mut member in entry.members {
             // A service that is added later under the same name starts from 0.
             member.zero();

@@ -13,7 +13,10 @@ use crate::{
         Traffic, //
     }, //
 };
-use core::net::IpAddr;
+use core::net::{
+    IpAddr,
+    Ipv4Addr, //
+};
 use kernel::{
     prelude::*,
     rbtree::{
@@ -117,6 +120,25 @@ impl Departed {
         self.graves.insert(plot.into_node(key, grave));
         self.count = self.count.wrapping_add(1);
         counted
+    }
+
+    /// Has the destinations that were of a service start from 0, should they be added to one of the
+    /// same name later.
+    pub(super) fn zero(&mut self, id: &ServiceId) {
+        let first = GraveKey {
+            id: *id,
+            addr: Ipv4Addr::UNSPECIFIED.into(),
+            port: 0,
+        };
+        let mut cursor = self.graves.cursor_lower_bound_mut(&first);
+        while let Some(mut here) = cursor {
+            let (key, grave) = here.current_mut();
+            if key.id != *id {
+                break;
+            }
+            grave.meter.zero(grave.dest.traffic.total());
+            cursor = here.move_next();
+        }
     }
 
     /// The destination in a grave.

@@ -115,8 +115,8 @@ pub(crate) struct Config {
     services: Services,
     /// Destinations whose family is not that of their service.
     mixed: usize,
-    /// The number of the youngest destination.
-    members: u64,
+    /// The number of the youngest destination or local address.
+    numbers: u64,
     departed: Departed,
     pools: Pools,
     round: KBox<Round>,
@@ -129,7 +129,7 @@ impl Config {
         Ok(Self {
             services: Services::new(),
             mixed: 0,
-            members: 0,
+            numbers: 0,
             departed: Departed::new()?,
             pools: Pools::new(),
             round: KBox::new(Round::new(), GFP_KERNEL)?,

@@ -292,19 +292,18 @@ impl Dump for Dests {
         };
         let knows_rlvs = info.attrs().get(attr::RLVS).is_some();
         let config = state.config.lock();
-        let Some(entry) = config.find(&id) else {
-            return Ok(());
-        };
         let place = dumper.place();
         let left = |number| place == 0 || number < place;
+        // A service that has gone since the last buffer makes this an interrupted dump.
+        let members = config.find(&id).into_iter().flat_map(|entry| {
+            let members = entry.members();
+            members.map(move |member| (member.number, (entry, member)))
+        });
         dumper.each(
             config.generation(),
             cmd::NEW_DEST,
-            entry
-                .members()
-                .map(|member| (member.number, member))
-                .filter(|(number, _)| left(*number)),
-            |member, message| dump::dest(entry, member, knows_rlvs, message),
+            members.filter(|(number, _)| left(*number)),
+            |(entry, member), message| dump::dest(entry, member, knows_rlvs, message),
         )
     }
 }

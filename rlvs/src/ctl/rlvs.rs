@@ -147,14 +147,16 @@ impl Dump for LocalAddresses {
         })?;
         let state = state(info).map_err(|refused| refused.errno)?;
         let config = state.config.lock();
-        let Some(entry) = id.and_then(|id| config.find(&id)) else {
-            return Ok(());
-        };
-        let done = usize::try_from(dumper.place())?;
+        // A service that has gone since the last buffer makes this an interrupted dump.
+        let entry = id.and_then(|id| config.find(&id));
+        let laddrs = entry.into_iter().flat_map(|entry| entry.laddrs());
+        let place = dumper.place();
         dumper.each(
             config.generation(),
             cmd::NEW_LADDR,
-            Iterator::zip(1.., entry.laddrs()).skip(done),
+            laddrs
+                .map(|local| (local.number, local))
+                .filter(|(number, _)| *number > place),
             |local, message| {
                 message.nest(attr::LADDR | NESTED, |nest| {
                     nest.put(laddr::ADDR, &local.addr.octets())?;

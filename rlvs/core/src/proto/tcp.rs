@@ -87,12 +87,12 @@ pub fn step(state: State, direction: Direction, flags: Flags, one_way: bool) -> 
     row.get(usize::from(state as u8)).copied().unwrap_or(CL)
 }
 
-/// Whether a segment may open a connection: a SYN without RST.
+/// Whether a segment may open a connection: a SYN without RST; with `sloppy`, anything but a RST.
 ///
 /// ACK does not matter, as in IPVS: in active FTP the first segment seen may be a SYN-ACK.
 #[inline]
-pub fn opens(flags: Flags) -> bool {
-    flags.syn() && !flags.rst()
+pub fn opens(flags: Flags, sloppy: bool) -> bool {
+    (flags.syn() || sloppy) && !flags.rst()
 }
 
 #[cfg(test)]
@@ -201,7 +201,7 @@ mod tests {
     fn only_a_syn_opens() {
         for flags in 0..=255_u8 {
             let syn_without_rst = flags & (SYN | RST) == SYN;
-            assert_eq!(opens(Flags(flags)), syn_without_rst);
+            assert_eq!(opens(Flags(flags), false), syn_without_rst);
         }
     }
 }

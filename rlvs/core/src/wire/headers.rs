@@ -46,8 +46,7 @@ impl Segment {
     #[inline]
     pub fn opens(&self, sloppy: bool) -> bool {
         match self {
-            Self::Tcp(header) if sloppy => !header.flags.rst(),
-            Self::Tcp(header) => proto::tcp::opens(header.flags),
+            Self::Tcp(header) => proto::tcp::opens(header.flags, sloppy),
             Self::Udp => true,
         }
     }

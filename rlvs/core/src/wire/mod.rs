@@ -59,13 +59,13 @@ pub fn ports(proto: u8, l4: &[u8]) -> Option<(u16, u16)> {
 /// The ports of a packet that may open a connection, of any protocol that has connections: `l4` is
 /// what follows its IP header.
 ///
-/// A SYN of TCP, an INIT of SCTP and any UDP packet open one.
-pub fn opens(proto: u8, l4: &[u8]) -> Option<(u16, u16)> {
+/// A SYN of TCP, with `sloppy` anything but a RST, an INIT of SCTP and any UDP packet open one.
+pub fn opens(proto: u8, l4: &[u8], sloppy: bool) -> Option<(u16, u16)> {
     /// The type of an SCTP chunk, and where the first one's stands.
     const INIT: u8 = 1;
     const CHUNK: usize = 12;
     let opens = match proto {
-        IPPROTO_TCP => crate::proto::tcp::opens(tcp::Header::parse(l4).ok()?.flags),
+        IPPROTO_TCP => crate::proto::tcp::opens(tcp::Header::parse(l4).ok()?.flags, sloppy),
         IPPROTO_UDP => udp::Header::parse(l4).is_ok(),
         IPPROTO_SCTP => l4.get(CHUNK) == Some(&INIT),
         _ => false,
@@ -94,20 +94,22 @@ mod tests {
         let mut l4 = [0; 20];
         l4[..4].copy_from_slice(&[0x1f, 0x90, 0, 53]);
         (l4[12], l4[13]) = (0x50, tcp::Flags::SYN);
-        assert_eq!(opens(IPPROTO_TCP, &l4), Some((8080, 53)));
-        assert_eq!(opens(IPPROTO_TCP, &l4[..19]), None);
+        assert_eq!(opens(IPPROTO_TCP, &l4, false), Some((8080, 53)));
+        assert_eq!(opens(IPPROTO_TCP, &l4[..19], false), None);
         for flags in [tcp::Flags::ACK, tcp::Flags::SYN | tcp::Flags::RST] {
             l4[13] = flags;
-            assert_eq!(opens(IPPROTO_TCP, &l4), None);
+            assert_eq!(opens(IPPROTO_TCP, &l4, false), None);
+            let sloppy = flags == tcp::Flags::ACK;
+            assert_eq!(opens(IPPROTO_TCP, &l4, true).is_some(), sloppy);
         }
         l4[12] = 1;
-        assert_eq!(opens(IPPROTO_SCTP, &l4), Some((8080, 53)));
-        assert_eq!(opens(IPPROTO_SCTP, &l4[..12]), None);
+        assert_eq!(opens(IPPROTO_SCTP, &l4, false), Some((8080, 53)));
+        assert_eq!(opens(IPPROTO_SCTP, &l4[..12], false), None);
         l4[12] = 3;
-        assert_eq!(opens(IPPROTO_SCTP, &l4), None);
+        assert_eq!(opens(IPPROTO_SCTP, &l4, false), None);
         l4[5] = 8;
-        assert_eq!(opens(IPPROTO_UDP, &l4), Some((8080, 53)));
-        assert_eq!(opens(IPPROTO_ICMP, &l4), None);
+        assert_eq!(opens(IPPROTO_UDP, &l4, false), Some((8080, 53)));
+        assert_eq!(opens(IPPROTO_ICMP, &l4, false), None);
     }
 
     proptest! {
