@@ -2,7 +2,6 @@
 """Services by firewall mark, services for many ports, and what is configured but not carried yet."""
 
 import contextlib
-import socket
 import struct
 
 import genl
@@ -244,37 +243,3 @@ def test_ftp_data(world):
         flow.vport = 40000
         with configured(world, genl.service(VIP, 21), genl.dest(SERVER, 21)):
             same(answer(flow), flags=RST | ACK)
-
-
-def test_ipv6(world):
-    """A connection to an IPv6 service is dropped and counted; other IPv6 traffic does not notice."""
-    need_rlvs()
-    addr = "fd00::80"
-    world.director.sysctl("net.ipv6.conf.lo.disable_ipv6", 0)
-    world.director.ip(f"addr add {addr}/128 dev lo nodad")
-    try:
-        with world.director:
-            sock = socket.create_server((addr, 3072), family=socket.AF_INET6)
-        with sock, configured(world, genl.service(addr, 3071), genl.dest("fd00::11", 80)), \
-                configured(world, genl.service(14, socket.AF_INET6), genl.dest("fd00::11", 80)):
-            def connect(port, mark=0):
-                with world.director:
-                    client = socket.socket(socket.AF_INET6)
-                with client:
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
-                    client.settimeout(0.3)
-                    client.connect((addr, port))
-            for port, mark in ((3071, 0), (3072, 14)):
-                before = world.counters()["not_carried_ipv6"]
-                try:
-                    connect(port, mark)
-                except TimeoutError:
-                    pass
-                else:
-                    raise AssertionError(f"port {port} with mark {mark} was reached")
-                assert world.counters()["not_carried_ipv6"] > before, f"port {port}, mark {mark}"
-            with counted(world, None):
-                connect(3072)
-    finally:
-        world.director.ip(f"addr del {addr}/128 dev lo")
-        world.director.sysctl("net.ipv6.conf.lo.disable_ipv6", 1)

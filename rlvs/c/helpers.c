@@ -7,15 +7,19 @@
  */
 #include <linux/cpumask.h>
 #include <linux/ip.h>
+#include <linux/icmpv6.h>
+#include <linux/ipv6.h>
 #include <linux/jiffies.h>
 #include <linux/module.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
+#include <linux/netfilter_ipv6.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/isolation.h>
 #include <linux/seq_file_net.h>
+#include <linux/siphash.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -26,8 +30,10 @@
 #include <net/gso.h>
 #include <net/icmp.h>
 #include <net/ip.h>
+#include <net/ip6_fib.h>
 #include <net/ip6_route.h>
 #include <net/ipv6.h>
+#include <net/netfilter/ipv6/nf_defrag_ipv6.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/netns/generic.h>
 #include <net/route.h>
@@ -99,6 +105,12 @@ __helper void rust_helper_rlvs_cond_resched(void)
 __helper unsigned long rust_helper_rlvs_jiffies(void)
 {
 	return jiffies;
+}
+
+/* The length is in bytes, a multiple of 8 or short of it by 4. */
+__helper u32 rust_helper_rlvs_hsiphash(const u32 *words, size_t len, const hsiphash_key_t *key)
+{
+	return hsiphash(words, len, key);
 }
 
 /* -- deferred work */
@@ -265,6 +277,70 @@ __helper void rust_helper_rlvs_icmp_send(struct sk_buff *skb, int type, int code
 	icmp_send(skb, type, code, htonl(info));
 }
 
+/* Of a packet that netfilter put together, the largest fragment must fit. */
+__helper bool rust_helper_rlvs_skb_exceeds6(const struct sk_buff *skb, unsigned int mtu)
+{
+	unsigned int largest = IP6CB(skb)->frag_max_size;
+
+	return largest ? largest > mtu : rust_helper_rlvs_skb_exceeds(skb, mtu);
+}
+
+__helper bool rust_helper_rlvs_skb_icmp6_csum_ok(struct sk_buff *skb, unsigned int offset)
+{
+	return nf_ip6_checksum(skb, NF_INET_LOCAL_IN, offset, IPPROTO_ICMPV6) == 0;
+}
+
+/* A packet of this host has no device yet, and the sender of errors wants one. */
+__helper void rust_helper_rlvs_icmp6_send(struct net *net, struct sk_buff *skb, int type, int code, u32 info)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	struct net_device *dev = skb->dev;
+
+	if (!dev)
+		skb->dev = net->loopback_dev;
+	icmpv6_send(skb, type, code, info);
+	skb->dev = dev;
+#endif
+}
+
+/*
+ * Has whole packets of IPv6 reach the hooks of a namespace, and the other way about. The module that does so
+ * is not one of ours: it is loaded when it is first needed, and kept.
+ */
+__helper int rust_helper_rlvs_defrag6_enable(struct net *net)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	int (*enable)(struct net *net) = symbol_get(nf_defrag_ipv6_enable);
+	int err;
+
+	if (!enable) {
+		request_module("nf_defrag_ipv6");
+		enable = symbol_get(nf_defrag_ipv6_enable);
+	}
+	if (!enable)
+		return -ENOENT;
+	err = enable(net);
+	if (err)
+		symbol_put(nf_defrag_ipv6_enable);
+	return err;
+#else
+	return -EAFNOSUPPORT;
+#endif
+}
+
+__helper void rust_helper_rlvs_defrag6_disable(struct net *net)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	void (*disable)(struct net *net) = symbol_get(nf_defrag_ipv6_disable);
+
+	if (disable) {
+		disable(net);
+		symbol_put(nf_defrag_ipv6_disable);
+	}
+	symbol_put(nf_defrag_ipv6_enable);
+#endif
+}
+
 /* -- routes */
 
 /* A route to `daddr`, for packets from `saddr` (0: any), with a reference; NULL if there is none. */
@@ -280,9 +356,36 @@ __helper struct dst_entry *rust_helper_rlvs_route4(struct net *net, __be32 daddr
 	return IS_ERR(rt) ? NULL : &rt->dst;
 }
 
-__helper bool rust_helper_rlvs_dst_valid(struct dst_entry *dst)
+/* The same of IPv6; addresses are 16 bytes. */
+__helper struct dst_entry *rust_helper_rlvs_route6(struct net *net, const u32 *daddr, const u32 *saddr)
 {
-	return dst_check(dst, 0);
+#if IS_ENABLED(CONFIG_IPV6)
+	struct flowi6 fl6 = {};
+	struct dst_entry *dst;
+
+	memcpy(&fl6.daddr, daddr, sizeof(fl6.daddr));
+	memcpy(&fl6.saddr, saddr, sizeof(fl6.saddr));
+	dst = ip6_route_output(net, NULL, &fl6);
+	if (!dst->error)
+		return dst;
+	dst_release(dst);
+#endif
+	return NULL;
+}
+
+/* What tells later whether the route still holds. */
+__helper u32 rust_helper_rlvs_dst_cookie6(const struct dst_entry *dst)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	return rt6_get_cookie(dst_rt6_info(dst));
+#else
+	return 0;
+#endif
+}
+
+__helper bool rust_helper_rlvs_dst_valid(struct dst_entry *dst, u32 cookie)
+{
+	return dst_check(dst, cookie);
 }
 
 __helper void rust_helper_rlvs_dst_release(struct dst_entry *dst)
@@ -293,6 +396,11 @@ __helper void rust_helper_rlvs_dst_release(struct dst_entry *dst)
 __helper bool rust_helper_rlvs_dst_is_local(const struct dst_entry *dst)
 {
 	return dst_rtable(dst)->rt_flags & RTCF_LOCAL;
+}
+
+__helper bool rust_helper_rlvs_dst_is_local6(const struct dst_entry *dst)
+{
+	return dst_dev(dst)->flags & IFF_LOOPBACK;
 }
 
 __helper unsigned int rust_helper_rlvs_dst_mtu(const struct dst_entry *dst)
@@ -336,6 +444,32 @@ __helper int rust_helper_rlvs_reroute4_by_source(struct net *net, struct sk_buff
 	return 0;
 }
 
+__helper int rust_helper_rlvs_reroute6(struct net *net, struct sk_buff *skb)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	return ip6_route_me_harder(net, skb->sk, skb);
+#else
+	return -EAFNOSUPPORT;
+#endif
+}
+
+__helper int rust_helper_rlvs_reroute6_by_source(struct net *net, struct sk_buff *skb)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	bool rules = fib6_routes_require_src(net);
+
+#ifdef CONFIG_IPV6_MULTIPLE_TABLES
+	rules |= net->ipv6.fib6_has_custom_rules;
+#endif
+#ifdef CONFIG_XFRM
+	rules |= READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_OUT]) > 0;
+#endif
+	if (rules && !(dst_dev(skb_dst(skb))->flags & IFF_LOOPBACK))
+		return ip6_route_me_harder(net, skb->sk, skb);
+#endif
+	return 0;
+}
+
 /* Marks the packet as ours and keeps conntrack away from it. */
 __helper void rust_helper_rlvs_skb_claim(struct sk_buff *skb)
 {
@@ -359,6 +493,15 @@ __helper void rust_helper_rlvs_send4(struct net *net, struct sk_buff *skb)
 		skb_clear_tstamp(skb);
 	skb_forward_csum(skb);
 	NF_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_OUT, net, NULL, skb, NULL, skb_dst(skb)->dev, dst_output);
+}
+
+__helper void rust_helper_rlvs_send6(struct net *net, struct sk_buff *skb)
+{
+	skb->ignore_df = 1;
+	if (skb->dev)
+		skb_clear_tstamp(skb);
+	skb_forward_csum(skb);
+	NF_HOOK(NFPROTO_IPV6, NF_INET_LOCAL_OUT, net, NULL, skb, NULL, skb_dst(skb)->dev, dst_output);
 }
 
 #ifndef RLVS_INLINE

@@ -5,9 +5,13 @@
 //! A connection has no timer and no reference count. Packets note when it was last used; it has
 //! expired once it was idle for longer than its state allows, whoever looks, and a periodic work
 //! collects it. What is read and written for each packet shares a cache line with the keys.
+//!
+//! By FullNAT and NAT the real server's packets come back here, so there is a key for them. By every
+//! other method they do not.
 
 use crate::{
     dest::Dest,
+    family::Carried,
     kapi::{
         hash::{
             Entry,
@@ -18,7 +22,6 @@ use crate::{
     },
     pool::Lease, //
 };
-use core::net::Ipv4Addr;
 use kernel::sync::{
     atomic::{
         Atomic,
@@ -42,16 +45,24 @@ use rlvs_core::{
 
 /// A connection in the table: under the tuple of the client's packets, then under that of the real
 /// server's, each as it comes to the director.
-pub(crate) type ConnEntry = Entry<Tuple<Ipv4Addr>, Conn, 2>;
+pub(crate) type ConnEntry<A> = Entry<Tuple<A>, Conn, 2>;
 
 /// The index of the key of the client's packets; the real server's is the other one.
 pub(crate) const ORIGINAL: u8 = 0;
 
-impl Key for Tuple<Ipv4Addr> {
+impl<A: Carried> Key for Tuple<A> {
     #[inline]
     fn hash(&self, seed: &Seed) -> u32 {
-        seed.hash(self.words())
+        seed.hash_all(A::words(self).as_ref())
     }
+}
+
+/// How the packets of a connection reach the real server.
+pub(crate) enum Via {
+    /// With another destination address.
+    Nat,
+    /// With another source address, too: a local one.
+    FullNat(#[expect(dead_code, reason = "it is held until the connection is freed")] Lease),
 }
 
 /// The bits of [`Conn::word`] that hold the [`State`].
@@ -67,8 +78,8 @@ pub(crate) struct Conn {
     seen: Atomic<u32>,
     /// Where it goes.
     pub(crate) dest: Arc<Dest>,
-    /// The local address and port of a FullNAT connection.
-    lease: Option<Lease>,
+    /// How its packets get there.
+    pub(crate) via: Via,
 }
 
 /// Uses closer together than this many jiffies are not told apart, so that a busy connection's
@@ -76,22 +87,22 @@ pub(crate) struct Conn {
 const GRAIN: u32 = time::HZ / 4;
 
 impl Conn {
-    /// A connection to `dest` in its first state, by FullNAT if it has a lease. It counts as one of the destination's
-    /// until it is dropped. `toa`: the client's address is to travel along.
-    pub(crate) fn new(dest: Arc<Dest>, state: State, lease: Option<Lease>, toa: bool) -> Self {
+    /// A connection to `dest` in its first state. It counts as one of the destination's until it is
+    /// dropped. `toa`: the client's address is to travel along.
+    pub(crate) fn new(dest: Arc<Dest>, state: State, via: Via, toa: bool) -> Self {
         dest.bind();
         Self {
             word: Atomic::new(u32::from(state as u8) | if toa { TOA } else { 0 }),
             seen: Atomic::new(time::now()),
             dest,
-            lease,
+            via,
         }
     }
 
     /// Is the source rewritten too?
     #[inline]
     pub(crate) fn is_fullnat(&self) -> bool {
-        self.lease.is_some()
+        matches!(self.via, Via::FullNat(_))
     }
 
     /// The state it is in.

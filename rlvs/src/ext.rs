@@ -78,8 +78,6 @@ counters! {
     NotCarriedMethod = "not_carried_method",
     /// A packet would have opened an SCTP connection.
     NotCarriedSctp = "not_carried_sctp",
-    /// A packet would have opened a connection over IPv6.
-    NotCarriedIpv6 = "not_carried_ipv6",
 }
 
 const COUNT: usize = Counter::ALL.len();

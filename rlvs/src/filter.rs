@@ -3,15 +3,15 @@
 //! Which packets cannot be ours: a small filter over the addresses of services, real servers and
 //! local addresses, asked before anything is hashed.
 
-use core::net::{
-    IpAddr,
-    Ipv4Addr, //
-};
+use core::net::IpAddr;
 use kernel::sync::atomic::{
     Atomic,
     Relaxed, //
 };
-use rlvs_core::filter;
+use rlvs_core::{
+    filter,
+    flow::Address, //
+};
 
 /// The filter of a namespace. It may say yes too often, never no.
 pub(crate) struct AddressFilter {
@@ -30,10 +30,10 @@ impl AddressFilter {
 
     /// Lets an address through from now on. Any context.
     pub(crate) fn add(&self, addr: IpAddr) {
-        let IpAddr::V4(addr) = addr else {
-            return;
+        let (word, bit) = match addr {
+            IpAddr::V4(addr) => filter::slot(addr, self.seed),
+            IpAddr::V6(addr) => filter::slot(addr, self.seed),
         };
-        let (word, bit) = filter::slot(addr, self.seed);
         if let Some(word) = self.words.get(word) {
             let mut seen = word.load(Relaxed);
             while seen & bit == 0 {
@@ -52,7 +52,7 @@ impl AddressFilter {
 
     /// Might the address be one of ours?
     #[inline]
-    pub(crate) fn has(&self, addr: Ipv4Addr) -> bool {
+    pub(crate) fn has<A: Address>(&self, addr: A) -> bool {
         let (word, bit) = filter::slot(addr, self.seed);
         self.words
             .get(word)

@@ -11,6 +11,7 @@ use crate::{
         ORIGINAL, //
     },
     ext::Counter,
+    family::Carried,
     icmp,
     kapi::{
         bh::BhDisabled,
@@ -42,10 +43,19 @@ use crate::{
         Way, //
     }, //
 };
-use core::net::IpAddr;
+use core::{
+    marker::PhantomData,
+    net::{
+        Ipv4Addr,
+        Ipv6Addr, //
+    }, //
+};
 use kernel::sync::rcu;
 use rlvs_core::{
-    flow::Direction,
+    flow::{
+        Direction,
+        Family, //
+    },
     proto::{
         self,
         State, //
@@ -53,10 +63,9 @@ use rlvs_core::{
     wire::{
         self,
         headers::Headers,
-        ipv4,
-        ipv6,
+        ip::Header,
         tcp,
-        IPPROTO_ICMP,
+        Error,
         IPPROTO_SCTP,
         IPPROTO_TCP,
         IPPROTO_UDP, //
@@ -69,58 +78,26 @@ use rlvs_core::{
 /// mark a packet at `LOCAL_OUT`.
 pub(crate) static HOOKS: Hooks = Hooks {
     ipv4: &[
-        Hook::ipv4::<Director>(Point::LocalIn, priority::NAT_SRC - 2),
-        Hook::ipv4::<Director>(Point::Forward, 100),
-        Hook::ipv4::<Director>(Point::LocalOut, priority::NAT_DST + 1),
+        Hook::ipv4::<Director<Ipv4Addr>>(Point::LocalIn, priority::NAT_SRC - 2),
+        Hook::ipv4::<Director<Ipv4Addr>>(Point::Forward, 100),
+        Hook::ipv4::<Director<Ipv4Addr>>(Point::LocalOut, priority::NAT_DST + 1),
     ],
-    ipv6: &[Hook::ipv6::<Gatekeeper>(
-        Point::LocalIn,
-        priority::NAT_SRC - 2,
-    )],
+    ipv6: &[
+        Hook::ipv6::<Director<Ipv6Addr>>(Point::LocalIn, priority::NAT_SRC - 2),
+        Hook::ipv6::<Director<Ipv6Addr>>(Point::Forward, 100),
+        Hook::ipv6::<Director<Ipv6Addr>>(Point::LocalOut, priority::NAT_DST + 1),
+    ],
 };
 
-/// IPv6 is not carried yet: what would open a connection is dropped.
-struct Gatekeeper;
+/// So much of a packet is looked at in search of its transport header.
+const LOOK: usize = 256;
 
-impl Handler for Gatekeeper {
-    fn handle(net: &Net, _point: Point, mut packet: Packet<'_>) -> Verdict {
-        /// So much of a packet is looked at. Longer chains of headers are nobody's.
-        const LOOK: u32 = 256;
-        let Some(state) = NetState::of(net) else {
-            return packet.accept();
-        };
-        if packet.is_claimed()
-            || !packet.is_for_host()
-            || !packet.pull(packet.len().min(LOOK) as usize)
-        {
-            return packet.accept();
-        }
-        let seen = ipv6::Header::parse(packet.bytes()).ok().and_then(|ip| {
-            let l4 = packet.bytes().get(ip.l4..)?;
-            let opens = wire::opens(ip.proto, l4, state.settings.sloppy_tcp());
-            let (sport, dport) = opens.filter(|_| !ip.is_later_fragment)?;
-            Some((ip, sport, dport))
-        });
-        let Some((ip, sport, dport)) = seen else {
-            return packet.accept();
-        };
-        let wanted = Wanted {
-            mark: packet.mark(),
-            proto: ip.proto,
-            addr: IpAddr::V6(ip.dst),
-            port: dport,
-        };
-        let guard = rcu::read_lock();
-        let why = Counter::NotCarriedIpv6;
-        open::refuse(state, net, &guard, packet, &wanted, sport, why)
-    }
-}
+/// Handles the packets of a family.
+struct Director<A>(PhantomData<A>);
 
-struct Director;
-
-impl Handler for Director {
+impl<A: Carried> Handler for Director<A> {
     #[inline]
-    fn handle(net: &Net, point: Point, packet: Packet<'_>) -> Verdict {
+    fn handle(net: &Net, point: Point, mut packet: Packet<'_>) -> Verdict {
         let Some(state) = NetState::of(net) else {
             return packet.accept();
         };
@@ -132,7 +109,7 @@ impl Handler for Director {
             Point::Forward => packet.has_route(),
             Point::LocalOut => packet.has_route() && !packet.is_raw(),
         };
-        let Ok(ip) = ipv4::Header::parse_within(packet.bytes(), packet.len() as usize) else {
+        let Some(ip) = header::<A>(&mut packet) else {
             return packet.accept();
         };
         // Most packets of a router are not ours: these stop here. A marked one may be for any address,
@@ -140,7 +117,7 @@ impl Handler for Director {
         let known = state.filter.has(ip.dst)
             || state.filter.has(ip.src)
             || point != Point::Forward && state.services.has_mark(packet.mark());
-        if !eligible || !(known || ip.proto == IPPROTO_ICMP) {
+        if !eligible || !(known || ip.proto == A::ICMP) {
             return packet.accept();
         }
         let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
@@ -150,8 +127,7 @@ impl Handler for Director {
             now: time::now(),
             settings: &state.settings,
             counters: &state.counters,
-            to_servers: &state.to_servers,
-            to_clients: &state.to_clients,
+            routes: &state.routes,
             bh: &bh,
             guard: &guard,
         };
@@ -159,20 +135,34 @@ impl Handler for Director {
     }
 }
 
+/// The IP header of a packet; `None` if it has no good one.
+#[inline]
+fn header<A: Carried>(packet: &mut Packet<'_>) -> Option<Header<A>> {
+    let len = packet.len() as usize;
+    match A::parse(packet.bytes(), len) {
+        Ok(ip) => Some(ip),
+        Err(Error::Truncated) if packet.pull(len.min(LOOK)) => A::parse(packet.bytes(), len).ok(),
+        Err(_) => None,
+    }
+}
+
 /// Whole packets go to where their protocol is handled.
-fn dispatch(
+fn dispatch<A: Carried>(
     state: &NetState,
     way: &Way<'_>,
     mut packet: Packet<'_>,
-    mut ip: ipv4::Header,
+    mut ip: Header<A>,
 ) -> Verdict {
     match ip.proto {
-        IPPROTO_TCP | IPPROTO_UDP | IPPROTO_ICMP => {}
+        IPPROTO_TCP | IPPROTO_UDP => {}
         IPPROTO_SCTP => return sctp(state, way, packet, &ip),
+        proto if proto == A::ICMP => {}
         _ => return packet.accept(),
     }
     if ip.is_fragment() {
+        // Those of IPv6 were put together before they came here, if they could be.
         let user = match way.point {
+            _ if A::FAMILY == Family::V6 => return packet.accept(),
             // `ip_local_deliver()` has put it together.
             Point::LocalIn => return packet.accept(),
             Point::Forward => DefragUser::Forward,
@@ -182,12 +172,12 @@ fn dispatch(
             Ok(packet) => packet,
             Err(verdict) => return verdict,
         };
-        ip = match ipv4::Header::parse(packet.bytes()) {
-            Ok(ip) => ip,
-            Err(_) => return packet.accept(),
+        ip = match header(&mut packet) {
+            Some(ip) => ip,
+            None => return packet.accept(),
         };
     }
-    if ip.proto == IPPROTO_ICMP {
+    if ip.proto == A::ICMP {
         icmp::handle(state, way, packet, ip)
     } else {
         transport(state, way, packet, ip)
@@ -196,7 +186,12 @@ fn dispatch(
 
 /// SCTP is not carried yet: what would open a connection is dropped.
 #[cold]
-fn sctp(state: &NetState, way: &Way<'_>, mut packet: Packet<'_>, ip: &ipv4::Header) -> Verdict {
+fn sctp<A: Carried>(
+    state: &NetState,
+    way: &Way<'_>,
+    mut packet: Packet<'_>,
+    ip: &Header<A>,
+) -> Verdict {
     // The common header and the first byte of the first chunk.
     let needed = ip.header_len.saturating_add(13);
     if way.point == Point::Forward || ip.is_fragment() || !packet.pull(needed) {
@@ -209,7 +204,7 @@ fn sctp(state: &NetState, way: &Way<'_>, mut packet: Packet<'_>, ip: &ipv4::Head
     let wanted = Wanted {
         mark: packet.mark(),
         proto: ip.proto,
-        addr: IpAddr::V4(ip.dst),
+        addr: ip.dst.into(),
         port: dport,
     };
     let why = Counter::NotCarriedSctp;
@@ -218,7 +213,12 @@ fn sctp(state: &NetState, way: &Way<'_>, mut packet: Packet<'_>, ip: &ipv4::Head
 
 /// A TCP or UDP packet.
 #[inline]
-fn transport(state: &NetState, way: &Way<'_>, mut packet: Packet<'_>, ip: ipv4::Header) -> Verdict {
+fn transport<A: Carried>(
+    state: &NetState,
+    way: &Way<'_>,
+    mut packet: Packet<'_>,
+    ip: Header<A>,
+) -> Verdict {
     let linear = Headers::needed(&ip)
         .is_some_and(|needed| packet.bytes().len() >= needed || packet.pull(needed));
     let headers = match Headers::parse(ip, packet.bytes()) {
@@ -228,7 +228,7 @@ fn transport(state: &NetState, way: &Way<'_>, mut packet: Packet<'_>, ip: ipv4::
         _ if way.point == Point::LocalIn => return way.drop(packet, Counter::Malformed),
         _ => return packet.accept(),
     };
-    match state.conns.find(&headers.tuple, way.guard) {
+    match A::of(&state.conns).find(&headers.tuple, way.guard) {
         Some(hit) => connection(state, way, packet, &headers, hit.entry, hit.index),
         None => open::open(state, way, packet, &headers),
     }
@@ -236,12 +236,12 @@ fn transport(state: &NetState, way: &Way<'_>, mut packet: Packet<'_>, ip: ipv4::
 
 /// A packet of a connection, found by the key with that index.
 #[inline]
-fn connection(
+fn connection<A: Carried>(
     state: &NetState,
     way: &Way<'_>,
     packet: Packet<'_>,
-    headers: &Headers,
-    entry: &ConnEntry,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
     index: u8,
 ) -> Verdict {
     let flags = headers.segment.flags();
@@ -250,7 +250,7 @@ fn connection(
         return packet.accept();
     }
     if entry.is_expired(way.now, &state.timeouts) {
-        state.conns.remove(entry, way.guard);
+        A::of(&state.conns).remove(entry, way.guard);
         return open::open(state, way, packet, headers);
     }
     if index != ORIGINAL {
@@ -258,7 +258,7 @@ fn connection(
         return xmit::to_client(way, packet, headers, entry);
     }
     if is_over(way, entry, flags) {
-        state.conns.remove(entry, way.guard);
+        A::of(&state.conns).remove(entry, way.guard);
         return open::open(state, way, packet, headers);
     }
     if !entry.dest.is_available() {
@@ -271,7 +271,7 @@ fn connection(
 /// Does the client open a new connection with the tuple of one that is over, or that has lost its real
 /// server while the operator wants such connections expired?
 #[inline]
-fn is_over(way: &Way<'_>, entry: &ConnEntry, flags: Option<tcp::Flags>) -> bool {
+fn is_over<A: Carried>(way: &Way<'_>, entry: &ConnEntry<A>, flags: Option<tcp::Flags>) -> bool {
     if !entry.dest.is_available() {
         return way.settings.expire_nodest_conn();
     }

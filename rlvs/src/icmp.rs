@@ -13,6 +13,7 @@ use crate::{
         ORIGINAL, //
     },
     ext::Counter,
+    family::Carried,
     kapi::{
         netfilter::Point,
         route::Dst,
@@ -24,11 +25,9 @@ use crate::{
     netns::NetState,
     xmit::{
         self,
-        Problem,
         Way, //
     }, //
 };
-use core::net::Ipv4Addr;
 use rlvs_core::{
     flow::{
         Direction,
@@ -37,44 +36,39 @@ use rlvs_core::{
     wire::{
         self,
         icmp,
-        ipv4,
-        rewrite,
-        toa, //
+        ip::Header,
+        rewrite::{
+            self,
+            Translation, //
+        },
+        Error, //
     }, //
 };
 
-/// How an error has to change.
-struct Change {
-    outer_src: Option<Ipv4Addr>,
-    outer_dst: Option<Ipv4Addr>,
-    /// The quoted packet as the receiver of the error has sent it.
-    quoted: Tuple<Ipv4Addr>,
-    mtu: Option<u16>,
-}
-
 /// Handles an ICMP packet that starts at its IP header `ip`.
-pub(crate) fn handle(
+pub(crate) fn handle<A: Carried>(
     state: &NetState,
     way: &Way<'_>,
     mut packet: Packet<'_>,
-    ip: ipv4::Header,
+    ip: Header<A>,
 ) -> Verdict {
     let Some((header, inner, quoted)) = read(&mut packet, &ip) else {
         return packet.accept();
     };
     // The quoted packet has been translated, if it is ours: its answers have a key.
-    let Some(hit) = state.conns.find(&quoted.reversed(), way.guard) else {
+    let Some(hit) = A::of(&state.conns).find(&quoted.reversed(), way.guard) else {
         return packet.accept();
     };
-    if !packet.icmp_checksum_ok(ip.header_len) {
+    if !packet.icmp_checksum_ok::<A>(ip.header_len) {
         return way.drop(packet, Counter::IcmpChecksum);
     }
     let entry = hit.entry;
-    let writable = ip
+    let headers = ip
         .header_len
         .saturating_add(icmp::LEN)
-        .saturating_add(inner.header_len)
-        .saturating_add(QUOTED.min(packet_rest(&packet, &ip, &inner)));
+        .saturating_add(inner.header_len);
+    let rest = (packet.len() as usize).saturating_sub(headers);
+    let writable = headers.saturating_add(QUOTED.min(rest));
     if hit.index == ORIGINAL {
         to_server(way, packet, &ip, entry, writable)
     } else {
@@ -85,29 +79,31 @@ pub(crate) fn handle(
 /// How much of the quoted transport header is looked at: enough for its checksum, if it is there.
 const QUOTED: usize = 20;
 
-/// How many bytes of the quoted transport header there are.
-fn packet_rest(packet: &Packet<'_>, ip: &ipv4::Header, inner: &ipv4::Header) -> usize {
-    let before = ip
-        .header_len
-        .saturating_add(icmp::LEN)
-        .saturating_add(inner.header_len);
-    usize::try_from(packet.len()).map_or(0, |len| len.saturating_sub(before))
-}
+/// So much of a quoted packet is looked at in search of its transport header.
+const LOOK: usize = 256;
 
 /// Reads an error and what it quotes; `None` if it is no error, or is not about TCP or UDP.
-fn read(
+fn read<A: Carried>(
     packet: &mut Packet<'_>,
-    ip: &ipv4::Header,
-) -> Option<(icmp::Header, ipv4::Header, Tuple<Ipv4Addr>)> {
+    ip: &Header<A>,
+) -> Option<(icmp::Header, Header<A>, Tuple<A>)> {
     let at_inner = ip.header_len.checked_add(icmp::LEN)?;
-    if !packet.pull(at_inner.checked_add(ipv4::MIN_LEN)?) {
+    if !packet.pull(at_inner.checked_add(A::MIN_LEN)?) {
         return None;
     }
     let header = icmp::Header::parse(packet.bytes().get(ip.header_len..)?).ok()?;
-    if !header.is_error() {
+    if !A::is_icmp_error(header.kind) {
         return None;
     }
-    let inner = ipv4::Header::parse(packet.bytes().get(at_inner..)?).ok()?;
+    let mut inner = A::parse(packet.bytes().get(at_inner..)?, 0);
+    if inner == Err(Error::Truncated) {
+        let len = packet.len() as usize;
+        if !packet.pull(len.min(at_inner.checked_add(LOOK)?)) {
+            return None;
+        }
+        inner = A::parse(packet.bytes().get(at_inner..)?, 0);
+    }
+    let inner = inner.ok()?;
     if inner.fragment_offset != 0 {
         return None;
     }
@@ -127,24 +123,24 @@ fn read(
 }
 
 /// An error about a packet on its way to the real server: tells the client.
-fn to_client(
+fn to_client<A: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
-    ip: &ipv4::Header,
+    ip: &Header<A>,
     header: &icmp::Header,
-    entry: &ConnEntry,
+    entry: &ConnEntry<A>,
     writable: usize,
 ) -> Verdict {
     let [original, _] = entry.keys();
     // The client's packets are longer behind us by what we put in.
-    let mtu = header
-        .next_hop_mtu()
+    let mtu = A::next_hop_mtu(header)
         .filter(|_| entry.carries_toa())
-        .map(|mtu| mtu.saturating_sub(toa::V4_LEN as u16));
-    let change = Change {
-        outer_src: Some(original.dst),
-        outer_dst: entry.is_fullnat().then_some(original.src),
-        quoted: *original,
+        .map(|mtu| mtu.saturating_sub(u32::from(A::TOA_LEN)));
+    let change = Translation {
+        src: Some(original.dst),
+        dst: entry.is_fullnat().then_some(original.src),
+        quoted_src: (original.src, original.sport),
+        quoted_dst: (original.dst, original.dport),
         mtu,
     };
     entry.count(Direction::Reply, packet.len());
@@ -153,41 +149,35 @@ fn to_client(
             return packet.accept();
         }
         way.counters.count(Counter::IcmpTranslated);
-        return xmit::resume(way, packet, entry.is_fullnat());
+        return xmit::resume::<A>(way, packet, entry.is_fullnat());
     }
-    let Some(dst) = way
-        .to_clients
-        .find(way.net, original.src, original.dst, way.bh, way.guard)
-    else {
+    let Some(dst) = way.to_client(original.src, original.dst) else {
         return way.drop(packet, Counter::NoRoute);
     };
     forward(way, packet, ip, &change, writable, dst)
 }
 
 /// An error about a packet on its way to the client: tells the real server.
-fn to_server(
+fn to_server<A: Carried>(
     way: &Way<'_>,
     packet: Packet<'_>,
-    ip: &ipv4::Header,
-    entry: &ConnEntry,
+    ip: &Header<A>,
+    entry: &ConnEntry<A>,
     writable: usize,
 ) -> Verdict {
     if way.point == Point::LocalOut {
         return packet.accept();
     }
     let [_, reply] = entry.keys();
-    let change = Change {
+    let change = Translation {
         // The server may have no route to whoever complains: to it the director does.
-        outer_src: entry.is_fullnat().then_some(reply.dst),
-        outer_dst: Some(reply.src),
-        quoted: *reply,
+        src: entry.is_fullnat().then_some(reply.dst),
+        dst: Some(reply.src),
+        quoted_src: (reply.src, reply.sport),
+        quoted_dst: (reply.dst, reply.dport),
         mtu: None,
     };
-    let source = xmit::local_source(entry, reply);
-    let Some(dst) = way
-        .to_servers
-        .find(way.net, reply.src, source, way.bh, way.guard)
-    else {
+    let Some(dst) = way.to_server(reply.src, xmit::local_source(entry, reply)) else {
         return way.drop(packet, Counter::NoRoute);
     };
     entry.count(Direction::Original, packet.len());
@@ -195,55 +185,41 @@ fn to_server(
 }
 
 /// Translates an error and sends it over a route. Errors about errors are not sent.
-fn forward(
+fn forward<A: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
-    ip: &ipv4::Header,
-    change: &Change,
+    ip: &Header<A>,
+    change: &Translation<A>,
     writable: usize,
-    dst: &Dst,
+    dst: &Dst<A>,
 ) -> Verdict {
     let local = dst.is_local();
-    match xmit::forwardable(&packet, ip, dst.mtu()) {
-        Some(Problem::Ttl) if !local => return way.drop(packet, Counter::TtlExceeded),
-        Some(Problem::TooBig) if !local => return way.drop(packet, Counter::TooBig),
-        _ => {}
+    if let (Some(problem), false) = (xmit::problem(&packet, ip, dst.mtu(), 0), local) {
+        return way.drop(packet, xmit::counter(problem));
     }
     if translate(&mut packet, ip, change, writable, !local).is_none() {
         return packet.accept();
     }
     way.counters.count(Counter::IcmpTranslated);
     if local {
-        xmit::resume(way, packet, false)
+        xmit::resume::<A>(way, packet, false)
     } else {
         xmit::send(way, packet, dst)
     }
 }
 
-fn translate(
+fn translate<A: Carried>(
     packet: &mut Packet<'_>,
-    ip: &ipv4::Header,
-    change: &Change,
+    ip: &Header<A>,
+    change: &Translation<A>,
     writable: usize,
     age: bool,
 ) -> Option<()> {
-    let quoted = &change.quoted;
     let bytes = packet.writable(writable)?;
-    rewrite::icmp_v4(
-        bytes,
-        ip.header_len,
-        change.outer_src,
-        change.outer_dst,
-        (quoted.src, quoted.sport),
-        (quoted.dst, quoted.dport),
-        change.mtu,
-    )
-    .ok()?;
+    rewrite::icmp_error(bytes, ip.header_len, change).ok()?;
     if age {
-        ipv4::decrement_ttl(bytes).ok()?;
+        A::decrement_hops(bytes).ok()?;
     }
-    if ip.header_len > ipv4::MIN_LEN {
-        ipv4::refresh_checksum(bytes, ip.header_len);
-    }
+    A::refresh_checksum(bytes, ip.header_len);
     Some(())
 }

@@ -18,6 +18,7 @@ mod conn;
 mod ctl;
 mod dest;
 mod ext;
+mod family;
 mod filter;
 mod hooks;
 mod icmp;
@@ -69,7 +70,7 @@ struct Rlvs {
     _sysctl: Registration<Registered<Settings>>,
     _netns: Registration<NetState>,
     _callbacks: BarrierOnDrop,
-    _conns: slab::Registration,
+    _conns: (slab::Registration, slab::Registration),
     _rcu: BarrierOnDrop,
 }
 
@@ -77,7 +78,10 @@ impl kernel::Module for Rlvs {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         // If one of these fails, those before it are dropped in the opposite order.
         let rcu = BarrierOnDrop;
-        let conns = table::CONN_CACHE.register(c"rlvs_conn")?;
+        let conns = (
+            table::CONN_CACHES.v4.register(c"rlvs_conn")?,
+            table::CONN_CACHES.v6.register(c"rlvs_conn6")?,
+        );
         let callbacks = BarrierOnDrop;
         // The families come before the namespaces' files: that is how we learn that ip_vs is
         // loaded before anything is touched. They answer nothing yet.

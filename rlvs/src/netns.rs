@@ -13,8 +13,14 @@ use crate::{
         Counter,
         ExtCounters, //
     },
+    family::{
+        Both,
+        Carried,
+        Kind, //
+    },
     filter::AddressFilter,
     kapi::{
+        family::Defrag6,
         mem,
         netfilter::{
             Hook,
@@ -27,7 +33,6 @@ use crate::{
             Subsys, //
         },
         random,
-        route::RouteCache,
         sysctl::{
             self,
             Registered,
@@ -42,12 +47,17 @@ use crate::{
     sysctl::Settings,
     table::{
         self,
-        ConnTable,
+        Conns,
         ServiceTable, //
-    }, //
+    },
+    xmit::Routes, //
 };
 use core::{
-    net::IpAddr,
+    net::{
+        IpAddr,
+        Ipv4Addr,
+        Ipv6Addr, //
+    },
     pin::Pin, //
 };
 use kernel::{
@@ -100,10 +110,11 @@ pub(crate) struct NetState {
     work: DelayedWork<Self>,
     ipv4_hooks: HookSet,
     ipv6_hooks: HookSet,
+    defrag6: Defrag6,
     /// What an operator has set.
     pub(crate) settings: Arc<Settings>,
     /// Connections.
-    pub(crate) conns: ConnTable,
+    pub(crate) conns: Conns,
     /// Services, as packets find them.
     pub(crate) services: ServiceTable,
     /// Which addresses are ours.
@@ -112,15 +123,13 @@ pub(crate) struct NetState {
     pub(crate) timeouts: TimeoutTable,
     /// What happened beyond traffic.
     pub(crate) counters: ExtCounters,
-    /// Routes to real servers.
-    pub(crate) to_servers: RouteCache,
-    /// Routes to clients.
-    pub(crate) to_clients: RouteCache,
+    /// Routes to real servers and to clients.
+    pub(crate) routes: Routes,
     /// Services, as operators see them.
     #[pin]
     pub(crate) config: Mutex<Config>,
     /// Where the collection of expired connections goes on.
-    cursor: Atomic<u32>,
+    cursors: Both<Cursors>,
     /// When the collection is due, in jiffies.
     collect_at: Atomic<u32>,
     /// When the round of the configuration has begun, in jiffies.
@@ -135,6 +144,13 @@ pub(crate) struct NetState {
     kicked: Atomic<i32>,
     /// When a shortage was last logged, in jiffies.
     logged: Atomic<u32>,
+}
+
+/// Of each family the hash where a walk goes on.
+struct Cursors;
+
+impl Kind for Cursors {
+    type Of<A: Carried> = Atomic<u32>;
 }
 
 /// Of `NetState::kicked`: the work was asked to look at the connections at once.
@@ -161,7 +177,9 @@ impl NetState {
 
     /// How many buckets the connection table has now.
     pub(crate) fn conn_table_size(&self) -> u32 {
-        u32::try_from(self.conns.buckets(&rcu::read_lock())).unwrap_or(u32::MAX)
+        let guard = rcu::read_lock();
+        let (v4, v6) = (self.conns.v4.buckets(&guard), self.conns.v6.buckets(&guard));
+        u32::try_from(v4.saturating_add(v6)).unwrap_or(u32::MAX)
     }
 
     /// Sets timeouts, in seconds; 0 leaves one as it is.
@@ -196,18 +214,21 @@ impl PerNet for NetState {
             work <- DelayedWork::new(),
             ipv4_hooks: HookSet::new(HOOKS.copy().map_or(&[], |hooks| hooks.ipv4)),
             ipv6_hooks: HookSet::new(HOOKS.copy().map_or(&[], |hooks| hooks.ipv6)),
+            defrag6: Defrag6::new(),
             settings: Settings::new(
                 Self::of(Net::first()).map(|first| &*first.settings),
             )?,
-            conns: ConnTable::new()?,
+            conns: Conns::new()?,
             services: ServiceTable::new()?,
             filter: AddressFilter::new(random::u32()),
             timeouts: TimeoutTable::new(),
             counters: ExtCounters::new()?,
-            to_servers: RouteCache::new()?,
-            to_clients: RouteCache::new()?,
+            routes: Routes::new()?,
             config <- new_mutex!(Config::new()?),
-            cursor: Atomic::new(0),
+            cursors: Both {
+                v4: Atomic::new(0),
+                v6: Atomic::new(0),
+            },
             collect_at: Atomic::new(time::now()),
             round_began: Atomic::new(time::now()),
             step_at: Atomic::new(time::now().wrapping_add(PERIOD)),
@@ -225,6 +246,7 @@ impl PerNet for NetState {
     fn pre_exit(self: Pin<&Self>, net: &Net) {
         self.ipv4_hooks.unregister(net);
         self.ipv6_hooks.unregister(net);
+        self.defrag6.disable(net);
         self.work.stop();
     }
 }
@@ -264,34 +286,38 @@ impl NetState {
         }
     }
 
-    /// Looks at memory, sizes the table, collects what has expired.
+    /// Looks at memory, sizes the tables, collects what has expired.
     fn tend_conns(&self) {
         let available = mem::available_pages();
         self.available.store(available, Relaxed);
         self.settings.defend(available);
+        self.tend::<Ipv4Addr>();
+        self.tend::<Ipv6Addr>();
+    }
+
+    /// The same for the connections of a family.
+    fn tend<A: Carried>(&self) {
+        let (conns, cursor) = (A::of(&self.conns), A::of(&self.cursors));
         let (wanted, buckets) = {
             let guard = rcu::read_lock();
-            (
-                self.conns.wanted_buckets(&guard),
-                self.conns.buckets(&guard),
-            )
+            (conns.wanted_buckets(&guard), conns.buckets(&guard))
         };
         if let Some(wanted) = wanted {
-            if self.conns.resize(wanted).is_err() {
+            if conns.resize(wanted).is_err() {
                 // Without memory the table stays as it is, slower. Nobody may ask again before a
                 // second is over.
                 self.kicked.store(RESTING, Relaxed);
             }
         }
         let steps = (buckets / RUNS_PER_PASS).saturating_add(1);
-        let cursor = table::collect(
-            &self.conns,
+        let next = table::collect(
+            conns,
             &self.timeouts,
             self.settings.expire_nodest_conn(),
-            self.cursor.load(Relaxed),
+            cursor.load(Relaxed),
             steps,
         );
-        self.cursor.store(cursor, Relaxed);
+        cursor.store(next, Relaxed);
     }
 
     /// Goes on with the round of what is configured until its next step is not due yet; false if there
@@ -338,6 +364,9 @@ impl Plane for NetState {
     }
 
     fn services_changed(&self, net: &Net, ipv4: usize, ipv6: usize) -> Result {
+        if ipv6 > 0 {
+            self.defrag6.enable(net)?;
+        }
         for (hooks, services) in [(&self.ipv4_hooks, ipv4), (&self.ipv6_hooks, ipv6)] {
             if services > 0 {
                 hooks.register(net)?;
@@ -346,8 +375,11 @@ impl Plane for NetState {
                 hooks.unregister(net);
             }
         }
+        if ipv6 == 0 {
+            self.defrag6.disable(net);
+        }
         // Connections outlive their services, and packets of theirs must find them again.
-        if ipv4 == 0 && self.conns.len() == 0 {
+        if ipv4 == 0 && ipv6 == 0 && self.conns.len() == 0 {
             self.filter.clear();
         }
         Ok(())

@@ -9,11 +9,17 @@ use crate::{
     conn::{
         Conn,
         ConnEntry,
+        Via,
         ORIGINAL, //
     },
     ext::Counter,
+    family::Carried,
     kapi::{
-        hash::Entry,
+        family::Complaint,
+        hash::{
+            Entry,
+            Role, //
+        },
         netfilter::Point,
         netns::Net,
         skb::{
@@ -26,6 +32,7 @@ use crate::{
     service::{
         Admission,
         Method,
+        Ports,
         Service,
         ServiceId,
         Slot,
@@ -33,7 +40,7 @@ use crate::{
     },
     table::{
         Wanted,
-        CONN_CACHE,
+        CONN_CACHES,
         FTP_DATA, //
     },
     xmit::{
@@ -41,7 +48,6 @@ use crate::{
         Way, //
     }, //
 };
-use core::net::IpAddr;
 use kernel::{
     alloc::KBox,
     sync::rcu::Guard, //
@@ -58,7 +64,6 @@ use rlvs_core::{
             Headers,
             Segment, //
         },
-        icmp,
         IPPROTO_UDP, //
     }, //
 };
@@ -80,11 +85,11 @@ enum Refusal {
 }
 
 /// A packet that belongs to no connection: opens one, if it is for a service and may.
-pub(crate) fn open(
+pub(crate) fn open<A: Carried>(
     state: &NetState,
     way: &Way<'_>,
     packet: Packet<'_>,
-    headers: &Headers,
+    headers: &Headers<A>,
 ) -> Verdict {
     if way.point == Point::Forward {
         return packet.accept();
@@ -92,7 +97,7 @@ pub(crate) fn open(
     let wanted = Wanted {
         mark: packet.mark(),
         proto: headers.tuple.proto,
-        addr: IpAddr::V4(headers.tuple.dst),
+        addr: headers.tuple.dst.into(),
         port: headers.tuple.dport,
     };
     let Some(service) = state.services.find(way.net, &wanted, way.guard) else {
@@ -106,13 +111,13 @@ pub(crate) fn open(
     }
     let entry = match schedule(state, way, service, headers) {
         Ok(entry) => entry,
-        Err(Refusal::Opened) => match state.conns.find(&headers.tuple, way.guard) {
+        Err(Refusal::Opened) => match A::of(&state.conns).find(&headers.tuple, way.guard) {
             Some(hit) if hit.index == ORIGINAL => hit.entry,
             _ => return way.drop(packet, Counter::ConnConflict),
         },
         Err(Refusal::Pass) => return packet.accept(),
         Err(Refusal::Drop(Counter::NoDest)) => {
-            packet.icmp_error(icmp::DEST_UNREACH, icmp::PORT_UNREACH, 0);
+            packet.complain::<A>(way.net, Complaint::NoPort);
             return way.drop(packet, Counter::NoDest);
         }
         Err(Refusal::Drop(why)) => return way.drop(packet, why),
@@ -128,12 +133,12 @@ pub(crate) fn open(
 }
 
 /// Chooses a destination and publishes the connection.
-fn schedule<'g>(
+fn schedule<'g, A: Carried>(
     state: &'g NetState,
     way: &'g Way<'_>,
     service: &'g Service,
-    headers: &Headers,
-) -> Result<&'g ConnEntry, Refusal> {
+    headers: &Headers<A>,
+) -> Result<&'g ConnEntry<A>, Refusal> {
     let tuple = &headers.tuple;
     if state.is_to_drop() {
         return Err(Refusal::Drop(Counter::DropPacket));
@@ -150,9 +155,9 @@ fn schedule<'g>(
         return Err(Refusal::Drop(Counter::NotCarriedOnePacket));
     }
     let key = FlowKey {
-        client: IpAddr::V4(tuple.src),
+        client: tuple.src.into(),
         client_port: tuple.sport,
-        service: IpAddr::V4(tuple.dst),
+        service: tuple.dst.into(),
         service_port: tuple.dport,
     };
     let slot = service
@@ -163,15 +168,16 @@ fn schedule<'g>(
     }
     if let ServiceId::Mark { .. } = service.id {
         // Later packets of the connection may come without the mark.
-        state.filter.add(IpAddr::V4(tuple.dst));
+        state.filter.add(tuple.dst.into());
     }
     let mut tries = LEASE_TRIES;
     loop {
-        let (entry, fullnat) = connection(state, snapshot, slot, headers)?;
-        match state.conns.insert(entry, [true, fullnat], way.guard) {
+        let (entry, answers) = connection(state, snapshot, slot, headers)?;
+        let conns = A::of(&state.conns);
+        match conns.insert(entry, [Role::Unique, answers], way.guard) {
             Ok(entry) => {
                 slot.dest.traffic.opened();
-                if state.conns.is_crowded(way.guard) {
+                if conns.is_crowded(way.guard) {
                     state.kick();
                 }
                 return Ok(entry);
@@ -185,54 +191,64 @@ fn schedule<'g>(
     }
 }
 
-/// Makes the connection that a packet opens to a destination, and tells whether it is a FullNAT one.
-fn connection(
+/// Makes the connection that a packet opens to a destination, and tells what the key of its answers
+/// is good for.
+fn connection<A: Carried>(
     state: &NetState,
     snapshot: &Snapshot,
     slot: &Slot,
-    headers: &Headers,
-) -> Result<(KBox<ConnEntry>, bool), Refusal> {
+    headers: &Headers<A>,
+) -> Result<(KBox<ConnEntry<A>>, Role), Refusal> {
     let tuple = &headers.tuple;
-    let (server, ports) = match &slot.method {
-        Method::Nat(server) => (*server, None),
-        Method::FullNat(server, ports) => (*server, Some(ports.of(tuple.proto))),
+    let (via, source, answers) = match &slot.method {
+        Method::Nat => (Via::Nat, (tuple.src, tuple.sport), Role::Shared),
+        Method::FullNat(ports) => {
+            let (lease, source) = lease(state, snapshot, ports, tuple)?;
+            (Via::FullNat(lease), source, Role::Unique)
+        }
         Method::NotCarried => return Err(Refusal::Drop(Counter::NotCarriedMethod)),
     };
-    let fullnat = ports.is_some();
-    let lease = if let Some(pools) = ports {
-        // Clients spread over the local addresses, with nothing shared to count them. Client ports come
-        // in steps: only the high bits of the product depend on all of them.
-        let client = u64::from(tuple.src.to_bits()) << 16 | u64::from(tuple.sport);
-        let spread = usize::from((client.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16);
-        let range = state.settings.lports();
-        let lease = Lease::take(pools, &snapshot.laddrs, range, spread);
-        if lease.is_none() {
-            state.exhausted();
-            return Err(Refusal::Exhausted);
-        }
-        lease
-    } else {
-        None
-    };
-    let (source, sport) = lease.as_ref().map_or((tuple.src, tuple.sport), |lease| {
-        (lease.addr(), lease.port())
-    });
+    // Whatever rewrites addresses is of one family.
+    let server = A::from_ip(slot.dest.addr).ok_or(Refusal::Drop(Counter::NoRoute))?;
     let reply = Tuple {
         src: server,
-        dst: source,
+        dst: source.0,
         sport: match slot.dest.port {
             0 => tuple.dport,
             port => port,
         },
-        dport: sport,
+        dport: source.1,
         proto: tuple.proto,
     };
-    let toa = fullnat && matches!(headers.segment, Segment::Tcp(_)) && state.settings.toa();
-    let conn = Conn::new(slot.dest.clone(), headers.segment.first_state(), lease, toa);
-    CONN_CACHE
+    let toa = matches!(via, Via::FullNat(_))
+        && matches!(headers.segment, Segment::Tcp(_))
+        && state.settings.toa();
+    let conn = Conn::new(slot.dest.clone(), headers.segment.first_state(), via, toa);
+    A::of(&CONN_CACHES)
         .alloc(Entry::new([*tuple, reply], conn))
-        .map(|entry| (entry, fullnat))
+        .map(|entry| (entry, answers))
         .map_err(|_| Refusal::Drop(Counter::ConnNoMemory))
+}
+
+/// Takes a local address and port for a connection.
+fn lease<A: Carried>(
+    state: &NetState,
+    snapshot: &Snapshot,
+    ports: &Ports,
+    tuple: &Tuple<A>,
+) -> Result<(Lease, (A, u16)), Refusal> {
+    // Clients spread over the local addresses, with nothing shared to count them. Client ports come
+    // in steps: only the high bits of the product depend on all of them.
+    let client = u64::from(tuple.src.fold()) << 16 | u64::from(tuple.sport);
+    let spread = usize::from((client.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16);
+    let (pools, range) = (ports.of(tuple.proto), state.settings.lports());
+    let Some(lease) = Lease::take(pools, &snapshot.laddrs, range, spread) else {
+        state.exhausted();
+        return Err(Refusal::Exhausted);
+    };
+    let addr = A::from_ip(lease.addr()).ok_or(Refusal::Drop(Counter::NoRoute))?;
+    let port = lease.port();
+    Ok((lease, (addr, port)))
 }
 
 /// A packet of a kind that is not carried yet, between these ports: it is dropped if it would open a

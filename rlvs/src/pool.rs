@@ -6,7 +6,7 @@
 //! sees one tuple space. Ports are given out upwards and round, so a port rests for as long as
 //! possible before it is used again.
 
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 use kernel::{
     prelude::*,
     sync::{
@@ -31,11 +31,11 @@ pub(crate) struct PoolKey {
     /// Transport protocol.
     pub(crate) proto: u8,
     /// The real server.
-    pub(crate) server: Ipv4Addr,
+    pub(crate) server: IpAddr,
     /// Its port; 0 stands for whichever its clients ask for.
     pub(crate) port: u16,
     /// The local address.
-    pub(crate) laddr: Ipv4Addr,
+    pub(crate) laddr: IpAddr,
 }
 
 /// The ports of a local address towards one real server.
@@ -121,7 +121,7 @@ impl Pool {
 /// A local address of a service.
 pub(crate) struct LocalAddress {
     /// The address.
-    pub(crate) addr: Ipv4Addr,
+    pub(crate) addr: IpAddr,
     /// No other local address has had that number, and younger ones have larger ones.
     pub(crate) number: u64,
     /// Connections of the service that hold a port of it.
@@ -163,7 +163,7 @@ impl Lease {
     }
 
     /// The local address.
-    pub(crate) fn addr(&self) -> Ipv4Addr {
+    pub(crate) fn addr(&self) -> IpAddr {
         self.pool.key.laddr
     }
 

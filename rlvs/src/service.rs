@@ -14,10 +14,7 @@ use crate::{
         Pool, //
     }, //
 };
-use core::net::{
-    IpAddr,
-    Ipv4Addr, //
-};
+use core::net::IpAddr;
 use kernel::{
     prelude::*,
     sync::{
@@ -172,10 +169,10 @@ pub(crate) struct Slot {
 
 /// How new connections reach a destination.
 pub(crate) enum Method {
-    /// By NAT, at that address.
-    Nat(Ipv4Addr),
-    /// By FullNAT, at that address and from these ports.
-    FullNat(Ipv4Addr, Ports),
+    /// By NAT.
+    Nat,
+    /// By FullNAT, from these ports.
+    FullNat(Ports),
     /// Not yet.
     NotCarried,
 }

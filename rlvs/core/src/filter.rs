@@ -5,7 +5,7 @@
 //! A set of [`BITS`] bits, one for each address by a cheap hash. An unset bit is a sure no, and
 //! that is the answer for nearly everything a busy host forwards.
 
-use core::net::Ipv4Addr;
+use crate::flow::Address;
 
 /// Size of the filter, in bits.
 pub const BITS: usize = 4096;
@@ -17,14 +17,15 @@ pub const WORDS: usize = BITS / 64;
 /// `seed` is random and fixed for a filter's life, so that nobody outside can choose addresses
 /// that pass it.
 #[inline]
-pub fn slot(addr: Ipv4Addr, seed: u32) -> (usize, u64) {
+pub fn slot<A: Address>(addr: A, seed: u32) -> (usize, u64) {
     // Fibonacci hashing: the upper bits of a product with 2^32 / phi spread neighbours best.
-    let hash = (u32::from(addr) ^ seed).wrapping_mul(0x9e37_79b1) >> 20;
+    let hash = (addr.fold() ^ seed).wrapping_mul(0x9e37_79b1) >> 20;
     ((hash >> 6) as usize, 1_u64.wrapping_shl(hash & 63))
 }
 
 #[cfg(test)]
 mod tests {
+    use core::net::Ipv4Addr;
     use std::collections::HashSet;
 
     use super::*;

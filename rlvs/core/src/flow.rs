@@ -2,8 +2,124 @@
 
 //! Who talks to whom: the tuple of a packet, the direction it goes, the key of a new flow.
 
+use core::fmt::Debug;
 use core::net::IpAddr;
 use core::net::Ipv4Addr;
+use core::net::Ipv6Addr;
+
+/// An address of one of the two families.
+pub trait Address: Copy + Eq + Ord + Debug + Send + Sync + Into<IpAddr> + 'static {
+    /// Its family.
+    const FAMILY: Family;
+    /// The address that stands for none, or any.
+    const UNSPECIFIED: Self;
+    /// What a tuple is to a keyed hash.
+    type Words: AsRef<[u32]>;
+
+    /// The tuple as words for a keyed hash: source, destination, ports, protocol.
+    ///
+    /// Addresses are in the machine's own byte order: the words mean nothing on another machine.
+    fn words(tuple: &Tuple<Self>) -> Self::Words;
+
+    /// The address, if it is of this family.
+    fn from_ip(addr: IpAddr) -> Option<Self>;
+
+    /// Whether it is one of the host's own that no network reaches.
+    fn is_loopback(self) -> bool;
+
+    /// The address in 32 bits: all that matters of it to spread by it.
+    fn fold(self) -> u32;
+}
+
+impl Address for Ipv4Addr {
+    const FAMILY: Family = Family::V4;
+    const UNSPECIFIED: Self = Self::UNSPECIFIED;
+    type Words = [u32; 4];
+
+    #[inline]
+    fn words(tuple: &Tuple<Self>) -> [u32; 4] {
+        [
+            u32::from_ne_bytes(tuple.src.octets()),
+            u32::from_ne_bytes(tuple.dst.octets()),
+            tuple.ports(),
+            u32::from(tuple.proto),
+        ]
+    }
+
+    #[inline]
+    fn from_ip(addr: IpAddr) -> Option<Self> {
+        match addr {
+            IpAddr::V4(addr) => Some(addr),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    #[inline]
+    fn is_loopback(self) -> bool {
+        Ipv4Addr::is_loopback(&self)
+    }
+
+    #[inline]
+    fn fold(self) -> u32 {
+        u32::from(self)
+    }
+}
+
+/// An IPv6 address as words, in the machine's own byte order.
+#[inline]
+fn words(addr: Ipv6Addr) -> [u32; 4] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = addr.octets();
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+        u32::from_ne_bytes([m, n, o, p]),
+    ]
+}
+
+impl Address for Ipv6Addr {
+    const FAMILY: Family = Family::V6;
+    const UNSPECIFIED: Self = Self::UNSPECIFIED;
+    type Words = [u32; 10];
+
+    #[inline]
+    fn words(tuple: &Tuple<Self>) -> [u32; 10] {
+        let ([a, b, c, d], [e, f, g, h]) = (words(tuple.src), words(tuple.dst));
+        [
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            g,
+            h,
+            tuple.ports(),
+            u32::from(tuple.proto),
+        ]
+    }
+
+    #[inline]
+    fn from_ip(addr: IpAddr) -> Option<Self> {
+        match addr {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(addr) => Some(addr),
+        }
+    }
+
+    #[inline]
+    fn is_loopback(self) -> bool {
+        Ipv6Addr::is_loopback(&self)
+    }
+
+    #[inline]
+    fn fold(self) -> u32 {
+        // Prefixes differ in the first half, hosts in the second: rotated, they do not cancel out.
+        let [a, b, c, d] = words(self).map(u32::from_be);
+        let high = a.rotate_left(7) ^ b.rotate_left(19);
+        (high ^ c).wrapping_mul(0x85eb_ca6b) ^ d
+    }
+}
 
 /// Addresses, ports and protocol as they stand in a packet.
 ///
@@ -36,20 +152,10 @@ impl<A: Copy> Tuple<A> {
             proto: self.proto,
         }
     }
-}
 
-impl Tuple<Ipv4Addr> {
-    /// The tuple as words for a keyed hash: source, destination, ports, protocol.
-    ///
-    /// Addresses are in the machine's own byte order: the words mean nothing on another machine.
     #[inline]
-    pub fn words(&self) -> [u32; 4] {
-        [
-            u32::from_ne_bytes(self.src.octets()),
-            u32::from_ne_bytes(self.dst.octets()),
-            u32::from(self.sport) << 16 | u32::from(self.dport),
-            u32::from(self.proto),
-        ]
+    fn ports(&self) -> u32 {
+        u32::from(self.sport) << 16 | u32::from(self.dport)
     }
 }
 
@@ -138,7 +244,7 @@ mod tests {
         };
         assert_ne!(tuple.reversed(), tuple);
         assert_eq!(tuple.reversed().reversed(), tuple);
-        assert_ne!(tuple.reversed().words(), tuple.words());
+        assert_ne!(Address::words(&tuple.reversed()), Address::words(&tuple));
         assert_eq!(size_of::<Tuple<Ipv4Addr>>(), 16);
     }
 
@@ -177,7 +283,40 @@ mod tests {
             Tuple { proto: 6, ..tuple },
         ];
         for other in others {
-            assert_ne!(other.words(), tuple.words());
+            assert_ne!(Address::words(&other), Address::words(&tuple));
+        }
+    }
+
+    #[test]
+    fn every_byte_of_an_ipv6_tuple_is_in_the_words() {
+        let addr = |last: u8| Ipv6Addr::from([last; 16]);
+        let tuple = Tuple {
+            src: addr(1),
+            dst: addr(2),
+            sport: 1,
+            dport: 2,
+            proto: 17,
+        };
+        for at in 0..16 {
+            let mut bytes = [1; 16];
+            bytes[at] = 9;
+            let src = Ipv6Addr::from(bytes);
+            assert_ne!(
+                Address::words(&Tuple { src, ..tuple }),
+                Address::words(&tuple)
+            );
+            assert_ne!(
+                Address::words(&Tuple { dst: src, ..tuple }),
+                Address::words(&tuple)
+            );
+            assert_ne!(Address::fold(src), Address::fold(addr(1)));
+        }
+        for other in [
+            Tuple { sport: 3, ..tuple },
+            Tuple { dport: 3, ..tuple },
+            Tuple { proto: 6, ..tuple },
+        ] {
+            assert_ne!(Address::words(&other), Address::words(&tuple));
         }
     }
 }

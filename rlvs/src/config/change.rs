@@ -43,10 +43,7 @@ use crate::{
 };
 use core::{
     iter,
-    net::{
-        IpAddr,
-        Ipv4Addr, //
-    }, //
+    net::IpAddr, //
 };
 use kernel::{
     prelude::*,
@@ -297,14 +294,14 @@ impl Config {
         net: &Net,
         plane: &impl Plane,
         id: &ServiceId,
-        addr: Ipv4Addr,
+        addr: IpAddr,
     ) -> Result<(), Refusal> {
         let number = self.numbers.wrapping_add(1);
         let (entry, pools) = self.entry(id)?;
         if entry.laddrs.iter().any(|laddr| laddr.addr == addr) {
             return Err(LADDR_EXISTS);
         }
-        if !inet::is_one_host(net, addr.into()) {
+        if !inet::is_one_host(net, addr) {
             return Err(NOT_ONE_HOST);
         }
         let laddr = LocalAddress {
@@ -316,7 +313,7 @@ impl Config {
         let laddr = Arc::new(laddr, GFP_KERNEL)?;
         let laddrs = copy(Iterator::chain(entry.laddrs.iter(), iter::once(&laddr)))?;
         let snapshot = snapshot(pools, id, &entry.spec, &laddrs, entry.dests())?;
-        plane.learn(addr.into());
+        plane.learn(addr);
         entry.laddrs = laddrs;
         entry.publish(snapshot);
         self.numbers = number;
@@ -325,7 +322,7 @@ impl Config {
     }
 
     /// Takes a local address from a service. Its connections stay.
-    pub(crate) fn del_laddr(&mut self, id: &ServiceId, addr: Ipv4Addr) -> Result<(), Refusal> {
+    pub(crate) fn del_laddr(&mut self, id: &ServiceId, addr: IpAddr) -> Result<(), Refusal> {
         let (entry, pools) = self.entry(id)?;
         if !entry.laddrs.iter().any(|laddr| laddr.addr == addr) {
             return Err(NO_LADDR);

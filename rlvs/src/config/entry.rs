@@ -171,11 +171,11 @@ pub(super) fn snapshot<'a>(
     let mut slots = KVVec::with_capacity(most.unwrap_or(least), GFP_KERNEL)?;
     for (dest, set) in dests {
         let has_laddrs = !laddrs.is_empty();
-        let method = match (set.method, dest.addr) {
-            (method, IpAddr::V4(server)) if dest::fullnat(method, has_laddrs) => {
-                Method::FullNat(server, pools.ports(id, server, dest.port, laddrs)?)
+        let method = match set.method {
+            method if dest::fullnat(method, has_laddrs) => {
+                Method::FullNat(pools.ports(id, dest.addr, dest.port, laddrs)?)
             }
-            (method::MASQ, IpAddr::V4(server)) => Method::Nat(server),
+            method::MASQ => Method::Nat,
             _ => Method::NotCarried,
         };
         let slot = Slot {

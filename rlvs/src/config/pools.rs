@@ -16,10 +16,7 @@ use crate::{
         ServiceId, //
     }, //
 };
-use core::net::{
-    IpAddr,
-    Ipv4Addr, //
-};
+use core::net::IpAddr;
 use kernel::{
     prelude::*,
     rbtree::RBTree,
@@ -61,7 +58,7 @@ impl Pools {
     pub(super) fn ports(
         &mut self,
         id: &ServiceId,
-        server: Ipv4Addr,
+        server: IpAddr,
         port: u16,
         laddrs: &[Arc<LocalAddress>],
     ) -> Result<Ports> {
@@ -113,9 +110,7 @@ impl Pools {
         }
         let has_laddrs = !entry.laddrs().is_empty();
         for member in entry.members() {
-            let IpAddr::V4(server) = member.dest.addr else {
-                continue;
-            };
+            let server = member.dest.addr;
             if !dest::fullnat(member.spec.method, has_laddrs) {
                 continue;
             }
@@ -172,7 +167,7 @@ impl Pools {
 
 /// A destination without a port is reached at the port of the service. One of a mark may have none
 /// either: then the ports of its pool are unique whichever port of the server the packets are for.
-fn key(id: &ServiceId, proto: u8, server: Ipv4Addr, port: u16, laddr: Ipv4Addr) -> PoolKey {
+fn key(id: &ServiceId, proto: u8, server: IpAddr, port: u16, laddr: IpAddr) -> PoolKey {
     PoolKey {
         proto,
         server,

@@ -28,7 +28,7 @@ use crate::{
     },
     LocalModule, //
 };
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 use kernel::{
     module::this_module,
     prelude::*,
@@ -113,15 +113,15 @@ impl Doit for Set {
                 laddr::ADDR,
                 c"the local address has no address",
             )?;
-            let not_carried =
-                Refused::new(EOPNOTSUPP, c"this version carries FullNAT over IPv4 only");
-            let Ok(octets) = <[u8; 4]>::try_from(addr.bytes()) else {
-                return Err(not_carried.at(addr));
+            let family = match addr.bytes().len() {
+                4 => flow::Family::V4,
+                _ => flow::Family::V6,
             };
-            if id.family() != flow::Family::V4 {
-                return Err(not_carried.at(service));
+            if id.family() != family {
+                let other = c"the local address is not of the family of the service";
+                return Err(Refused::new(EINVAL, other).at(addr));
             }
-            let local = Ipv4Addr::from(octets);
+            let local = family.address(addr.padded());
             let mut config = state.config.lock();
             if info.command() == cmd::NEW_LADDR {
                 config.add_laddr(info.net(), state, &id, local)
@@ -159,7 +159,10 @@ impl Dump for LocalAddresses {
                 .filter(|(number, _)| *number > place),
             |local, message| {
                 message.nest(attr::LADDR | NESTED, |nest| {
-                    nest.put(laddr::ADDR, &local.addr.octets())?;
+                    match local.addr {
+                        IpAddr::V4(addr) => nest.put(laddr::ADDR, &addr.octets()),
+                        IpAddr::V6(addr) => nest.put(laddr::ADDR, &addr.octets()),
+                    }?;
                     let conns = u32::try_from(local.conns.load(Relaxed)).unwrap_or(0);
                     nest.put_u32(laddr::CONNS, conns)?;
                     let exhausted = local.exhausted.load(Relaxed);

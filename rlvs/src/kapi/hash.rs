@@ -83,12 +83,33 @@ impl Seed {
         // SAFETY: The key is valid for the call.
         unsafe { bindings::hsiphash_4u32(a, b, c, d, &raw const self.0) }
     }
+
+    /// Hashes any number of words.
+    #[inline]
+    pub(crate) fn hash_all(&self, words: &[u32]) -> u32 {
+        if let &[a, b, c, d] = words {
+            return self.hash([a, b, c, d]);
+        }
+        // SAFETY: So many bytes are there, and the key is valid for the call.
+        unsafe { bindings::rlvs_hsiphash(words.as_ptr(), size_of_val(words), &raw const self.0) }
+    }
 }
 
 /// What an entry is found by.
 pub(crate) trait Key: Copy + Eq + Send + Sync + 'static {
     /// The keyed hash of the key.
     fn hash(&self, seed: &Seed) -> u32;
+}
+
+/// What a key of a new entry is good for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The entry is found by it, and no other one may have it.
+    Unique,
+    /// The entry is found by it, unless another one has it, too.
+    Shared,
+    /// The entry is not found by it. Never that of the first key.
+    Unused,
 }
 
 /// A link of a chain: a [`Target`], or odd, the address of the bucket whose chain ends here.
@@ -451,22 +472,25 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         }
     }
 
-    /// Puts an entry into the table, last key first. `Err` gives the index of the key that the
-    /// caller said is unique and that another entry has; then nothing was changed. Any context.
+    /// Puts an entry into the table, last key first. `Err` gives the index of the key that should be
+    /// unique and that another entry has; then nothing was changed. Any context.
     pub(crate) fn insert<'g>(
         &'g self,
         entry: KBox<Entry<K, V, N>>,
-        unique: [bool; N],
+        roles: [Role; N],
         guard: &'g Guard,
     ) -> Result<&'g Entry<K, V, N>, usize> {
         let entry = NonNull::from(KBox::leak(entry));
         // SAFETY: The entry is ours; from here on it is shared and freed by RCU only.
         let shared: &'g Entry<K, V, N> = unsafe { entry.as_ref() };
         for index in (0..N).rev() {
-            let (Some(node), Some(&unique)) = (shared.nodes.get(index), unique.get(index)) else {
+            let (Some(node), Some(&role)) = (shared.nodes.get(index), roles.get(index)) else {
                 continue;
             };
-            if !self.link(node, index, unique, guard) {
+            if role == Role::Unused {
+                continue;
+            }
+            if !self.link(node, index, role == Role::Unique, guard) {
                 for node in shared.nodes.iter().skip(index.wrapping_add(1)) {
                     self.unlink(node, guard);
                 }
@@ -531,6 +555,10 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
 
     /// Cuts a node out of its chain. The node keeps its own link for readers that stand on it.
     fn unlink(&self, node: &Node<K>, guard: &Guard) {
+        if node.next.load(Relaxed).is_null() {
+            // A chain ends in a marker: this node was never in one.
+            return;
+        }
         let hash = self.hash(&node.key);
         let _stripe = self.lock(hash);
         let mut buckets = Some(self.current(guard));

@@ -3,16 +3,18 @@
 //! Routes, and a per-CPU cache of them.
 //!
 //! C headers: [`include/net/dst.h`](srctree/include/net/dst.h),
-//! [`include/net/route.h`](srctree/include/net/route.h)
+//! [`include/net/route.h`](srctree/include/net/route.h),
+//! [`include/net/ip6_route.h`](srctree/include/net/ip6_route.h)
 
 use super::{
     bh::BhDisabled,
     bindings,
+    family::Inet,
     netns::Net,
     percpu::PerCpu, //
 };
 use core::{
-    net::Ipv4Addr,
+    marker::PhantomData,
     ptr::{
         self,
         NonNull, //
@@ -24,11 +26,11 @@ use kernel::{
     types::Opaque, //
 };
 
-/// A route (`struct dst_entry`), borrowed under RCU.
+/// A route of a family (`struct dst_entry`), borrowed under RCU.
 #[repr(transparent)]
-pub(crate) struct Dst(Opaque<bindings::dst_entry>);
+pub(crate) struct Dst<A>(Opaque<bindings::dst_entry>, PhantomData<A>);
 
-impl Dst {
+impl<A: Inet> Dst<A> {
     pub(super) fn as_ptr(&self) -> *mut bindings::dst_entry {
         self.0.get()
     }
@@ -44,7 +46,7 @@ impl Dst {
     #[inline]
     pub(crate) fn is_local(&self) -> bool {
         // SAFETY: A borrowed route is valid.
-        unsafe { bindings::rlvs_dst_is_local(self.as_ptr()) }
+        unsafe { A::is_local(self.as_ptr()) }
     }
 
     /// How much room the device wants before the network header.
@@ -61,16 +63,17 @@ const SLOTS: usize = 128;
 ///
 /// `dst` is null or a route that the slot holds a reference to.
 #[derive(Zeroable)]
-struct Slot {
+struct Slot<R> {
     dst: *mut bindings::dst_entry,
-    daddr: u32,
-    saddr: u32,
+    daddr: R,
+    saddr: R,
+    cookie: u32,
 }
 
 // SAFETY: A reference to a route may be dropped on any CPU.
-unsafe impl Send for Slot {}
+unsafe impl<R: Send> Send for Slot<R> {}
 
-impl Slot {
+impl<R> Slot<R> {
     fn release(&mut self) {
         let dst = core::mem::replace(&mut self.dst, ptr::null_mut());
         if !dst.is_null() {
@@ -82,61 +85,65 @@ impl Slot {
 
 /// The slots of one CPU.
 #[derive(Zeroable)]
-struct Slots([Slot; SLOTS]);
+struct Slots<R>([Slot<R>; SLOTS]);
 
-impl Drop for Slots {
+impl<R> Drop for Slots<R> {
     fn drop(&mut self) {
         self.0.iter_mut().for_each(Slot::release);
     }
 }
 
-/// Remembers the routes of IPv4 flows, on each CPU for itself.
+/// Remembers the routes of the flows of a family, on each CPU for itself.
 ///
 /// A route that the kernel has given up is noticed when it is used next, and looked up again.
-pub(crate) struct RouteCache(PerCpu<Slots>);
+pub(crate) struct RouteCache<A: Inet>(PerCpu<Slots<A::Raw>>);
 
-impl RouteCache {
+impl<A: Inet> RouteCache<A> {
     /// An empty cache. Process context.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self(PerCpu::zeroed()?))
     }
 
     /// The route of packets to `daddr` from `saddr` (unspecified: whichever the kernel would take);
-    /// `None` if there is none. Any context but hard interrupts.
+    /// `None` if there is none. `spread` tells flows apart: the addresses, in any way folded. Any
+    /// context but hard interrupts.
     #[inline]
     pub(crate) fn find<'g>(
         &self,
         net: &Net,
-        daddr: Ipv4Addr,
-        saddr: Ipv4Addr,
+        daddr: A,
+        saddr: A,
+        spread: u32,
         bh: &BhDisabled,
         _guard: &'g Guard,
-    ) -> Option<&'g Dst> {
-        let (daddr, saddr) = (daddr.to_bits().to_be(), saddr.to_bits().to_be());
+    ) -> Option<&'g Dst<A>> {
+        let (daddr, saddr) = (daddr.raw(), saddr.raw());
         let dst = self.0.with(bh, |slots| {
             // A route is the same for neighbours more often than not: spread by the low bits.
-            let index = (daddr ^ saddr.rotate_left(7)).wrapping_mul(0x9e37_79b1) >> 16;
+            let index = spread.wrapping_mul(0x9e37_79b1) >> 16;
             // CAST: Only the low bits matter.
             let slot = slots.0.get_mut(index as usize & (SLOTS - 1))?;
             if slot.daddr == daddr && slot.saddr == saddr && !slot.dst.is_null() {
                 // SAFETY: By the type invariants of `Slot` the route is valid.
-                if unsafe { bindings::rlvs_dst_valid(slot.dst) } {
+                if unsafe { bindings::rlvs_dst_valid(slot.dst, slot.cookie) } {
                     return NonNull::new(slot.dst);
                 }
             }
             slot.release();
             // SAFETY: The namespace is valid.
-            let dst = NonNull::new(unsafe { bindings::rlvs_route4(net.as_ptr(), daddr, saddr) })?;
+            let dst = NonNull::new(unsafe { A::route(net.as_ptr(), &daddr, &saddr) })?;
             // INVARIANT: The call gave us a reference.
             *slot = Slot {
                 dst: dst.as_ptr(),
                 daddr,
                 saddr,
+                // SAFETY: The route is valid, and of the family.
+                cookie: unsafe { A::cookie(dst.as_ptr()) },
             };
             Some(dst)
         })?;
         // SAFETY: The slot's reference keeps it now; should the slot drop it, the route is freed
         // a grace period later only, which the guard holds off. `Dst` is transparent.
-        Some(unsafe { dst.cast::<Dst>().as_ref() })
+        Some(unsafe { dst.cast::<Dst<A>>().as_ref() })
     }
 }

@@ -9,6 +9,10 @@
 
 use super::{
     bindings,
+    family::{
+        Complaint,
+        Inet, //
+    },
     netns::Net,
     route::Dst, //
 };
@@ -121,7 +125,12 @@ impl Packet<'_> {
     /// Makes room for headers to grow: the packet starts `by` bytes earlier, its first `headers + by` bytes are
     /// private, and its offsets are those of headers moved to the front. The caller moves them and
     /// fills the gap behind them. `None`, and nothing changed, if memory is out.
-    pub(crate) fn grow_headers(&mut self, headers: usize, by: u8, dst: &Dst) -> Option<&mut [u8]> {
+    pub(crate) fn grow_headers<A: Inet>(
+        &mut self,
+        headers: usize,
+        by: u8,
+        dst: &Dst<A>,
+    ) -> Option<&mut [u8]> {
         let c_headers = u32::try_from(headers).ok()?;
         let by_32 = u32::from(by);
         let room = by_32.checked_add(dst.headroom())?;
@@ -181,10 +190,10 @@ impl Packet<'_> {
     }
 
     /// Is the ICMP checksum right? `offset` is where ICMP starts.
-    pub(crate) fn icmp_checksum_ok(&mut self, offset: usize) -> bool {
+    pub(crate) fn icmp_checksum_ok<A: Inet>(&mut self, offset: usize) -> bool {
         u32::try_from(offset).is_ok_and(|offset| {
             // SAFETY: By the type invariants.
-            unsafe { bindings::rlvs_skb_icmp_csum_ok(self.as_ptr(), offset) }
+            unsafe { A::icmp_checksum_ok(self.as_ptr(), offset) }
         })
     }
 
@@ -231,14 +240,14 @@ impl Packet<'_> {
 
     /// Is the packet, or a segment of it, longer than `mtu`?
     #[inline]
-    pub(crate) fn exceeds(&self, mtu: u32) -> bool {
+    pub(crate) fn exceeds<A: Inet>(&self, mtu: u32) -> bool {
         // SAFETY: By the type invariants.
-        self.len() > mtu && unsafe { bindings::rlvs_skb_exceeds(self.as_ptr(), mtu) }
+        unsafe { A::exceeds(self.as_ptr(), mtu) }
     }
 
     /// Gives the packet another route. The route is not counted: it lives under the hook's RCU lock.
     #[inline]
-    pub(crate) fn set_route(&mut self, dst: &Dst) {
+    pub(crate) fn set_route<A: Inet>(&mut self, dst: &Dst<A>) {
         // SAFETY: By the type invariants. `dst` was found under RCU and netfilter holds the lock
         // until the packet has left our hands.
         unsafe { bindings::rlvs_skb_set_dst_noref(self.as_ptr(), dst.as_ptr()) };
@@ -247,27 +256,25 @@ impl Packet<'_> {
     /// Routes the packet anew after its source changed, if policy rules may care; false if there is
     /// no route.
     #[inline]
-    pub(crate) fn reroute_by_source(&mut self, net: &Net) -> bool {
+    pub(crate) fn reroute_by_source<A: Inet>(&mut self, net: &Net) -> bool {
         // SAFETY: By the type invariants.
-        unsafe { bindings::rlvs_reroute4_by_source(net.as_ptr(), self.as_ptr()) == 0 }
+        unsafe { A::reroute_by_source(net.as_ptr(), self.as_ptr()) == 0 }
     }
 
     /// Routes a packet of this host anew after its destination changed; false if there is no route.
-    pub(crate) fn reroute(&mut self, net: &Net) -> bool {
+    pub(crate) fn reroute<A: Inet>(&mut self, net: &Net) -> bool {
         // SAFETY: By the type invariants.
-        unsafe { bindings::rlvs_reroute4(net.as_ptr(), self.as_ptr()) == 0 }
+        unsafe { A::reroute(net.as_ptr(), self.as_ptr()) == 0 }
     }
 
     /// Tells the sender what is wrong with the packet, which must still be as it was sent.
-    pub(crate) fn icmp_error(&self, kind: u8, code: u8, info: u32) {
-        // SAFETY: By the type invariants; the call reads the packet only.
-        unsafe {
-            bindings::rlvs_icmp_send(self.as_ptr(), i32::from(kind), i32::from(code), info);
-        }
+    pub(crate) fn complain<A: Inet>(&self, net: &Net, what: Complaint) {
+        // SAFETY: By the type invariants.
+        unsafe { A::complain(net.as_ptr(), self.as_ptr(), what) };
     }
 
-    /// Puts the packet together from its fragments: the whole packet, or the verdict on a fragment
-    /// that has to wait.
+    /// Puts a packet of IPv4 together from its fragments: the whole packet, or the verdict on a
+    /// fragment that has to wait.
     pub(crate) fn defragment(self, net: &Net, user: DefragUser) -> Result<Self, Verdict> {
         let user = match user {
             DefragUser::Forward => bindings::ip_defrag_users_IP_DEFRAG_VS_FWD,
@@ -295,10 +302,10 @@ impl Packet<'_> {
 
     /// Sends the packet where it is routed to, through the rules of `LOCAL_OUT` and `POST_ROUTING`.
     #[inline]
-    pub(crate) fn send(self, net: &Net) -> Verdict {
+    pub(crate) fn send<A: Inet>(self, net: &Net) -> Verdict {
         // SAFETY: By the type invariants; the call takes the packet, and with `NF_STOLEN`
         // netfilter gives up its claim.
-        unsafe { bindings::rlvs_send4(net.as_ptr(), self.as_ptr()) };
+        unsafe { A::send(net.as_ptr(), self.as_ptr()) };
         Verdict(bindings::NF_STOLEN)
     }
 }

@@ -12,6 +12,7 @@ use crate::{
         Conn,
         ConnEntry, //
     },
+    family::Carried,
     kapi::{
         netns::{
             Net,
@@ -21,6 +22,10 @@ use crate::{
         time, //
     },
     netns::NetState, //
+};
+use core::net::{
+    Ipv4Addr,
+    Ipv6Addr, //
 };
 use kernel::{
     seq_file::SeqFile,
@@ -48,21 +53,33 @@ impl<const SYNC: bool> Show for Conns<SYNC> {
             );
             return Some(1);
         };
-        let cursor = u32::try_from(cursor).ok()?;
-        let now = time::now();
-        let next = state.conns.scan(cursor, MOST, &rcu::read_lock(), |entry| {
-            // What has expired is gone, collected or not.
-            if let Some(expires) = entry.expires_in(now, &state.timeouts) {
-                conn::<SYNC>(entry, expires, out);
-            }
-        });
+        // First all of IPv4, then all of IPv6.
+        let next = match u32::try_from(cursor) {
+            Ok(cursor) => some::<Ipv4Addr, SYNC>(state, cursor, out).or(Some(V6)),
+            Err(_) => some::<Ipv6Addr, SYNC>(state, cursor as u32, out).map(|next| next | V6),
+        };
         // Empty steps are many, and none of them returns to user space.
         time::cond_resched();
-        u64::from(next?).checked_add(1)
+        next?.checked_add(1)
     }
 }
 
-fn conn<const SYNC: bool>(entry: &ConnEntry, expires: u32, out: &SeqFile) {
+/// Where the hashes of IPv6 begin among the cursors.
+const V6: u64 = 1 << 32;
+
+/// Prints some connections of a family; returns the hash where the next ones begin.
+fn some<A: Carried, const SYNC: bool>(state: &NetState, cursor: u32, out: &SeqFile) -> Option<u64> {
+    let now = time::now();
+    let next = A::of(&state.conns).scan(cursor, MOST, &rcu::read_lock(), |entry| {
+        // What has expired is gone, collected or not.
+        if let Some(expires) = entry.expires_in(now, &state.timeouts) {
+            conn::<A, SYNC>(entry, expires, out);
+        }
+    });
+    next.map(u64::from)
+}
+
+fn conn<A: Carried, const SYNC: bool>(entry: &ConnEntry<A>, expires: u32, out: &SeqFile) {
     let [original, reply] = entry.keys();
     let conn: &Conn = entry;
     print(

@@ -44,7 +44,7 @@ impl Show for Status {
         let conns = &state.conns;
         let entries = conns.len();
         // A lock that is taken within the call would last as long as the call.
-        let buckets = conns.buckets(&rcu::read_lock());
+        let buckets = state.conn_table_size() as usize;
         print(
             out,
             Table {
@@ -52,8 +52,16 @@ impl Show for Status {
                 entries,
                 buckets,
                 lfactor: LFACTOR,
-                census: (entries > 0)
-                    .then(|| census(|bucket, guard| conns.chain_len(bucket, Census::MANY, guard))),
+                census: (entries > 0).then(|| {
+                    let mut all = Census::default();
+                    census(&mut all, |at, guard| {
+                        conns.v4.chain_len(at, Census::MANY, guard)
+                    });
+                    census(&mut all, |at, guard| {
+                        conns.v6.chain_len(at, Census::MANY, guard)
+                    });
+                    all
+                }),
             },
         );
         let services = &state.services;
@@ -71,7 +79,11 @@ impl Show for Status {
                 buckets,
                 lfactor: LFACTOR,
                 census: (entries > 0).then(|| {
-                    census(|bucket, guard| services.chain_len(bucket, Census::MANY, guard))
+                    let mut all = Census::default();
+                    census(&mut all, |at, guard| {
+                        services.chain_len(at, Census::MANY, guard)
+                    });
+                    all
                 }),
             },
         );
@@ -90,15 +102,14 @@ impl Show for Status {
 
 /// Counts chains by their length, of all buckets that `chain` tells of. If the table is resized
 /// meanwhile, the numbers are of the old and of the new one.
-fn census(chain: impl Fn(usize, &Guard) -> Option<usize>) -> Census {
-    let mut census = Census::default();
+fn census(census: &mut Census, chain: impl Fn(usize, &Guard) -> Option<usize>) {
     let mut bucket = 0usize;
     loop {
         let guard = rcu::read_lock();
         for _ in 0..BATCH {
             match chain(bucket, &guard) {
                 Some(len) => census.count(len),
-                None => return census,
+                None => return,
             }
             bucket = bucket.wrapping_add(1);
         }

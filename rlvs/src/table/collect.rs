@@ -8,6 +8,7 @@ use crate::{
         ConnEntry,
         TimeoutTable, //
     },
+    family::Carried,
     kapi::time, //
 };
 use kernel::sync::rcu;
@@ -19,8 +20,8 @@ const VICTIMS: usize = 16;
 
 /// Takes expired connections out of `steps` buckets from `cursor` on, and with `orphans` those whose
 /// destination was deleted; returns where to go on, 0 at the end of the table. Process context.
-pub(crate) fn collect(
-    conns: &ConnTable,
+pub(crate) fn collect<A: Carried>(
+    conns: &ConnTable<A>,
     timeouts: &TimeoutTable,
     orphans: bool,
     mut cursor: u32,
@@ -33,7 +34,7 @@ pub(crate) fn collect(
             left = left.wrapping_sub(1);
             let now = time::now();
             // The bucket is locked while it is shown, so what is found is taken out afterwards.
-            let mut victims: [Option<&ConnEntry>; VICTIMS] = [None; VICTIMS];
+            let mut victims: [Option<&ConnEntry<A>>; VICTIMS] = [None; VICTIMS];
             let mut free = victims.iter_mut();
             let next = conns.scan(cursor, VICTIMS, &guard, |entry| {
                 let orphan = orphans && !entry.dest.is_available();

@@ -10,7 +10,8 @@ pub(crate) use self::{
     collect::collect,
     conns::{
         ConnTable,
-        CONN_CACHE, //
+        Conns,
+        CONN_CACHES, //
     },
     services::{
         ServiceTable,

@@ -7,6 +7,7 @@ use crate::{
         hash::{
             Entry,
             Key,
+            Role,
             Seed,
             Table, //
         },
@@ -167,7 +168,7 @@ impl ServiceTable {
         let entry = KBox::new(Entry::new([id], service), GFP_KERNEL)?;
         let guard = rcu::read_lock();
         self.table
-            .insert(entry, [true], &guard)
+            .insert(entry, [Role::Unique], &guard)
             .map_err(|_| EEXIST)?;
         let wanted = self.table.wanted_buckets(&guard);
         drop(guard);

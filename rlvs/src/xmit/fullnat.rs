@@ -12,6 +12,7 @@ use super::Way;
 use crate::{
     conn::ConnEntry,
     ext::Counter,
+    family::Carried,
     kapi::{
         route::Dst,
         skb::Packet, //
@@ -28,13 +29,13 @@ use rlvs_core::wire::{
 };
 
 /// The option that a client's packet will carry; `None` if it needs none or cannot take it.
-pub(super) fn toa(
+pub(super) fn toa<A: Carried>(
     way: &Way<'_>,
     packet: &Packet<'_>,
-    headers: &Headers,
-    entry: &ConnEntry,
-    dst: &Dst,
-) -> Option<[u8; toa::V4_LEN]> {
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
+    dst: &Dst<A>,
+) -> Option<A::Toa> {
     let Segment::Tcp(header) = headers.segment else {
         return None;
     };
@@ -42,11 +43,11 @@ pub(super) fn toa(
         return None;
     }
     let counters = &way.counters;
-    if !toa::room(header.header_len, toa::V4_LEN) {
+    if !toa::room(header.header_len, usize::from(A::TOA_LEN)) {
         counters.count(Counter::ToaNoRoom);
         return None;
     }
-    let longer = packet.len().saturating_add(toa::V4_LEN as u32);
+    let longer = packet.len().saturating_add(u32::from(A::TOA_LEN));
     let fits = match packet.gso_size() {
         // Small segments are not worth many more of them, and a client could ask for that.
         Some(segment) => {
@@ -60,12 +61,17 @@ pub(super) fn toa(
     }
     let [original, _] = entry.keys();
     let kind = way.settings.toa_kind();
-    Some(toa::encode_v4(kind, original.src, original.sport))
+    Some(A::toa(kind, original.src, original.sport))
 }
 
 /// Blanks out what a client itself sent as such an option: real servers may believe it, whatever method
 /// they are reached by.
-pub(super) fn strip(way: &Way<'_>, bytes: &mut [u8], headers: &Headers, checksum: L4Checksum) {
+pub(super) fn strip<A: Carried>(
+    way: &Way<'_>,
+    bytes: &mut [u8],
+    headers: &Headers<A>,
+    checksum: L4Checksum,
+) {
     let Segment::Tcp(_) = headers.segment else {
         return;
     };
@@ -78,20 +84,20 @@ pub(super) fn strip(way: &Way<'_>, bytes: &mut [u8], headers: &Headers, checksum
 
 /// Puts the option into a packet that [`toa`] found fit for it. Without memory it goes without; `None`
 /// leaves a packet that nobody must see.
-pub(super) fn insert(
+pub(super) fn insert<A: Carried>(
     way: &Way<'_>,
     packet: &mut Packet<'_>,
-    headers: &Headers,
-    option: &[u8; toa::V4_LEN],
+    headers: &Headers<A>,
+    option: &[u8],
     checksum: L4Checksum,
-    dst: &Dst,
+    dst: &Dst<A>,
 ) -> Option<()> {
-    let by = toa::V4_LEN as u8;
+    let by = A::TOA_LEN;
     let Some(bytes) = packet.grow_headers(headers.len(), by, dst) else {
         way.counters.count(Counter::ToaNoMemory);
         return Some(());
     };
-    toa::insert(bytes, headers.ip.header_len, option, checksum).ok()?;
+    toa::insert(bytes, &headers.ip, option, checksum).ok()?;
     if packet.gso_size().is_some() {
         let payload = u32::try_from(headers.payload()).unwrap_or(u32::MAX);
         packet.shrink_gso(by, payload);
@@ -102,7 +108,12 @@ pub(super) fn insert(
 
 /// A packet of the server: with data, the client's address need not travel any more; as the answer to
 /// a SYN, it must leave room for it.
-pub(super) fn heard(way: &Way<'_>, packet: &mut Packet<'_>, headers: &Headers, entry: &ConnEntry) {
+pub(super) fn heard<A: Carried>(
+    way: &Way<'_>,
+    packet: &mut Packet<'_>,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
+) {
     let Segment::Tcp(header) = headers.segment else {
         return;
     };
@@ -115,12 +126,12 @@ pub(super) fn heard(way: &Way<'_>, packet: &mut Packet<'_>, headers: &Headers, e
     }
 }
 
-fn lower_mss(way: &Way<'_>, packet: &mut Packet<'_>, headers: &Headers) {
+fn lower_mss<A: Carried>(way: &Way<'_>, packet: &mut Packet<'_>, headers: &Headers<A>) {
     let checksum = super::checksum_of(packet);
     let lowered = packet
         .writable(headers.len())
         .and_then(|bytes| bytes.get_mut(headers.ip.header_len..))
-        .is_some_and(|tcp| tcp::clamp_mss(tcp, toa::V4_LEN as u16, checksum));
+        .is_some_and(|tcp| tcp::clamp_mss(tcp, u16::from(A::TOA_LEN), checksum));
     if lowered {
         way.counters.count(Counter::MssLowered);
     }

@@ -14,8 +14,14 @@ use crate::{
         Counter,
         ExtCounters, //
     },
+    family::{
+        Both,
+        Carried,
+        Kind, //
+    },
     kapi::{
         bh::BhDisabled,
+        family::Complaint,
         netfilter::Point,
         netns::Net,
         route::{
@@ -29,21 +35,50 @@ use crate::{
     },
     sysctl::Settings, //
 };
-use core::net::Ipv4Addr;
-use kernel::sync::rcu::Guard;
+use kernel::{
+    prelude::*,
+    sync::rcu::Guard, //
+};
 use rlvs_core::{
     flow::Tuple,
     wire::{
         headers::Headers,
-        icmp,
-        ipv4,
+        ip::Header,
         rewrite::{
             self,
             L4Checksum, //
-        },
-        toa, //
+        }, //
     }, //
 };
+
+/// Of each family a [`RouteCache`].
+pub(crate) struct Caches;
+
+impl Kind for Caches {
+    type Of<A: Carried> = RouteCache<A>;
+}
+
+/// Routes that are in use.
+pub(crate) struct Routes {
+    to_servers: Both<Caches>,
+    to_clients: Both<Caches>,
+}
+
+impl Routes {
+    /// None yet. Process context.
+    pub(crate) fn new() -> Result<Self> {
+        let caches = || {
+            Ok::<_, Error>(Both {
+                v4: RouteCache::new()?,
+                v6: RouteCache::new()?,
+            })
+        };
+        Ok(Self {
+            to_servers: caches()?,
+            to_clients: caches()?,
+        })
+    }
+}
 
 /// What a packet on its way has at hand.
 pub(crate) struct Way<'a> {
@@ -57,17 +92,33 @@ pub(crate) struct Way<'a> {
     pub(crate) settings: &'a Settings,
     /// What happened beyond traffic.
     pub(crate) counters: &'a ExtCounters,
-    /// Routes to real servers.
-    pub(crate) to_servers: &'a RouteCache,
-    /// Routes to clients.
-    pub(crate) to_clients: &'a RouteCache,
+    /// Routes to real servers and to clients.
+    pub(crate) routes: &'a Routes,
     /// Softirqs are off.
     pub(crate) bh: &'a BhDisabled,
     /// What is found stays until the packet is done with.
     pub(crate) guard: &'a Guard,
 }
 
-impl Way<'_> {
+impl<'a> Way<'a> {
+    /// The route to a real server, for packets from `source`, or from whichever address.
+    #[inline]
+    pub(crate) fn to_server<A: Carried>(&self, server: A, source: A) -> Option<&'a Dst<A>> {
+        self.route(&self.routes.to_servers, server, source)
+    }
+
+    /// The route to a client, for packets from `source`.
+    #[inline]
+    pub(crate) fn to_client<A: Carried>(&self, client: A, source: A) -> Option<&'a Dst<A>> {
+        self.route(&self.routes.to_clients, client, source)
+    }
+
+    #[inline]
+    fn route<A: Carried>(&self, caches: &Both<Caches>, to: A, from: A) -> Option<&'a Dst<A>> {
+        let spread = to.fold() ^ from.fold().rotate_left(7);
+        A::of(caches).find(self.net, to, from, spread, self.bh, self.guard)
+    }
+
     /// Drops a packet and counts why.
     #[cold]
     pub(crate) fn drop(&self, packet: Packet<'_>, why: Counter) -> Verdict {
@@ -77,19 +128,15 @@ impl Way<'_> {
 }
 
 /// Sends a client's packet to the real server.
-pub(crate) fn to_server(
+pub(crate) fn to_server<A: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
-    headers: &Headers,
-    entry: &ConnEntry,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
 ) -> Verdict {
     let [_, reply] = entry.keys();
-    let source = local_source(entry, reply);
-    let Some(dst) = way
-        .to_servers
-        .find(way.net, reply.src, source, way.bh, way.guard)
-    else {
-        return unreachable(way, packet);
+    let Some(dst) = way.to_server(reply.src, local_source(entry, reply)) else {
+        return unreachable::<A>(way, packet);
     };
     let new = reply.reversed();
     if dst.is_local() {
@@ -102,11 +149,11 @@ pub(crate) fn to_server(
     let toa = fullnat::toa(way, &packet, headers, entry, dst);
     // The path to the server takes less of what the client sends by what is inserted.
     let mtu = match entry.carries_toa() {
-        true => dst.mtu().saturating_sub(toa::V4_LEN as u32),
+        true => dst.mtu().saturating_sub(u32::from(A::TOA_LEN)),
         false => dst.mtu(),
     };
-    if let Some(problem) = forwardable(&packet, &headers.ip, dst.mtu()) {
-        return refuse(way, packet, problem, mtu);
+    if let Some(problem) = problem(&packet, &headers.ip, dst.mtu(), mtu) {
+        return refuse::<A>(way, packet, problem);
     }
     let checksum = checksum_of(&packet);
     let Some(bytes) = packet.writable(headers.len()) else {
@@ -117,7 +164,7 @@ pub(crate) fn to_server(
         return way.drop(packet, Counter::Malformed);
     }
     let inserted = match toa {
-        Some(option) => fullnat::insert(way, &mut packet, headers, &option, checksum, dst),
+        Some(option) => fullnat::insert(way, &mut packet, headers, option.as_ref(), checksum, dst),
         None => Some(()),
     };
     match inserted {
@@ -127,11 +174,11 @@ pub(crate) fn to_server(
 }
 
 /// Gives a client's packet to the real server on this host itself: it goes on to the host's sockets.
-fn to_ourselves(
+fn to_ourselves<A: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
-    headers: &Headers,
-    new: &Tuple<Ipv4Addr>,
+    headers: &Headers<A>,
+    new: &Tuple<A>,
 ) -> Verdict {
     if new.dst.is_loopback() && way.point == Point::LocalIn && !headers.ip.src.is_loopback() {
         // What listens there does so because the network cannot reach it.
@@ -150,11 +197,11 @@ fn to_ourselves(
 }
 
 /// Sends a real server's packet to the client.
-pub(crate) fn to_client(
+pub(crate) fn to_client<A: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
-    headers: &Headers,
-    entry: &ConnEntry,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
 ) -> Verdict {
     let [original, _] = entry.keys();
     let new = original.reversed();
@@ -163,17 +210,14 @@ pub(crate) fn to_client(
     }
     if way.point == Point::LocalIn && entry.is_fullnat() {
         // It came to a local address: from here on it is ours to forward.
-        let Some(dst) = way
-            .to_clients
-            .find(way.net, new.dst, new.src, way.bh, way.guard)
-        else {
-            return unreachable(way, packet);
+        let Some(dst) = way.to_client(new.dst, new.src) else {
+            return unreachable::<A>(way, packet);
         };
         if dst.is_local() {
             return reinject(way, packet, headers, &new);
         }
-        if let Some(problem) = forwardable(&packet, &headers.ip, dst.mtu()) {
-            return refuse(way, packet, problem, dst.mtu());
+        if let Some(problem) = problem(&packet, &headers.ip, dst.mtu(), dst.mtu()) {
+            return refuse::<A>(way, packet, problem);
         }
         let checksum = checksum_of(&packet);
         let done = packet
@@ -188,28 +232,32 @@ pub(crate) fn to_client(
 }
 
 /// Gives a packet its new addresses and lets it go on where it is.
-fn reinject(
+fn reinject<A: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
-    headers: &Headers,
-    new: &Tuple<Ipv4Addr>,
+    headers: &Headers<A>,
+    new: &Tuple<A>,
 ) -> Verdict {
     match translate(&mut packet, headers, new) {
         Some(()) => {
             let redirected = new.dst != headers.tuple.dst;
-            resume(way, packet, redirected)
+            resume::<A>(way, packet, redirected)
         }
         None => way.drop(packet, Counter::NoMemory),
     }
 }
 
 /// Lets a translated packet go on where it is, with a new route if it needs one.
-pub(crate) fn resume(way: &Way<'_>, mut packet: Packet<'_>, redirected: bool) -> Verdict {
+pub(crate) fn resume<A: Carried>(
+    way: &Way<'_>,
+    mut packet: Packet<'_>,
+    redirected: bool,
+) -> Verdict {
     packet.claim();
     let routed = match way.point {
         Point::LocalIn => true,
-        _ if redirected => packet.reroute(way.net),
-        _ if way.settings.snat_reroute() => packet.reroute_by_source(way.net),
+        _ if redirected => packet.reroute::<A>(way.net),
+        _ if way.settings.snat_reroute() => packet.reroute_by_source::<A>(way.net),
         _ => true,
     };
     if routed {
@@ -220,29 +268,27 @@ pub(crate) fn resume(way: &Way<'_>, mut packet: Packet<'_>, redirected: bool) ->
 }
 
 /// The source that a route to the real server is looked up for: ours, if it will be.
-pub(crate) fn local_source(entry: &ConnEntry, reply: &Tuple<Ipv4Addr>) -> Ipv4Addr {
+pub(crate) fn local_source<A: Carried>(entry: &ConnEntry<A>, reply: &Tuple<A>) -> A {
     if entry.is_fullnat() {
         reply.dst
     } else {
-        Ipv4Addr::UNSPECIFIED
+        A::UNSPECIFIED
     }
 }
 
-/// Why a packet cannot be forwarded as it is.
-pub(crate) enum Problem {
-    /// Its last hop was here.
-    Ttl,
-    /// It is too long for the path and must not be fragmented.
-    TooBig,
-}
-
-/// Can the packet be forwarded over a path?
+/// Why a packet cannot be forwarded as it is over a path that takes `mtu`; its sender is to be told
+/// that it takes `told`.
 #[inline]
-pub(crate) fn forwardable(packet: &Packet<'_>, ip: &ipv4::Header, mtu: u32) -> Option<Problem> {
-    if ip.ttl <= 1 {
-        Some(Problem::Ttl)
-    } else if ip.dont_fragment && packet.exceeds(mtu) {
-        Some(Problem::TooBig)
+pub(crate) fn problem<A: Carried>(
+    packet: &Packet<'_>,
+    ip: &Header<A>,
+    mtu: u32,
+    told: u32,
+) -> Option<Complaint> {
+    if ip.hops <= 1 {
+        Some(Complaint::Expired)
+    } else if ip.dont_fragment && packet.exceeds::<A>(mtu) {
+        Some(Complaint::TooBig(told))
     } else {
         None
     }
@@ -250,32 +296,33 @@ pub(crate) fn forwardable(packet: &Packet<'_>, ip: &ipv4::Header, mtu: u32) -> O
 
 /// Drops a packet that cannot be forwarded and tells its sender why.
 #[cold]
-pub(crate) fn refuse(way: &Way<'_>, packet: Packet<'_>, problem: Problem, mtu: u32) -> Verdict {
+pub(crate) fn refuse<A: Carried>(way: &Way<'_>, packet: Packet<'_>, problem: Complaint) -> Verdict {
+    packet.complain::<A>(way.net, problem);
+    way.drop(packet, counter(problem))
+}
+
+/// What counts the packets that were dropped for a reason.
+pub(crate) fn counter(problem: Complaint) -> Counter {
     match problem {
-        Problem::Ttl => {
-            packet.icmp_error(icmp::TIME_EXCEEDED, 0, 0);
-            way.drop(packet, Counter::TtlExceeded)
-        }
-        Problem::TooBig => {
-            packet.icmp_error(icmp::DEST_UNREACH, icmp::FRAG_NEEDED, mtu);
-            way.drop(packet, Counter::TooBig)
-        }
+        Complaint::NoRoute => Counter::NoRoute,
+        Complaint::NoPort => Counter::NoDest,
+        Complaint::Expired => Counter::TtlExceeded,
+        Complaint::TooBig(_) => Counter::TooBig,
     }
 }
 
 /// Drops a packet that has nowhere to go and tells its sender.
 #[cold]
-pub(crate) fn unreachable(way: &Way<'_>, packet: Packet<'_>) -> Verdict {
-    packet.icmp_error(icmp::DEST_UNREACH, icmp::HOST_UNREACH, 0);
-    way.drop(packet, Counter::NoRoute)
+pub(crate) fn unreachable<A: Carried>(way: &Way<'_>, packet: Packet<'_>) -> Verdict {
+    refuse::<A>(way, packet, Complaint::NoRoute)
 }
 
 /// Sends a packet that is ready over a route.
 #[inline]
-pub(crate) fn send(way: &Way<'_>, mut packet: Packet<'_>, dst: &Dst) -> Verdict {
+pub(crate) fn send<A: Carried>(way: &Way<'_>, mut packet: Packet<'_>, dst: &Dst<A>) -> Verdict {
     packet.set_route(dst);
     packet.claim();
-    packet.send(way.net)
+    packet.send::<A>(way.net)
 }
 
 /// How the transport checksum of a packet stands.
@@ -289,7 +336,11 @@ fn checksum_of(packet: &Packet<'_>) -> L4Checksum {
 }
 
 /// Gives a packet its new addresses.
-fn translate(packet: &mut Packet<'_>, headers: &Headers, new: &Tuple<Ipv4Addr>) -> Option<()> {
+fn translate<A: Carried>(
+    packet: &mut Packet<'_>,
+    headers: &Headers<A>,
+    new: &Tuple<A>,
+) -> Option<()> {
     let checksum = checksum_of(packet);
     let bytes = packet.writable(headers.len())?;
     rewrite_to(bytes, headers, new, checksum)
@@ -297,24 +348,24 @@ fn translate(packet: &mut Packet<'_>, headers: &Headers, new: &Tuple<Ipv4Addr>) 
 
 /// Gives a packet that is being forwarded its new addresses, and a hop less to live.
 #[inline]
-fn rewrite_and_age(
+fn rewrite_and_age<A: Carried>(
     bytes: &mut [u8],
-    headers: &Headers,
-    new: &Tuple<Ipv4Addr>,
+    headers: &Headers<A>,
+    new: &Tuple<A>,
     checksum: L4Checksum,
 ) -> Option<()> {
-    ipv4::decrement_ttl(bytes).ok()?;
+    A::decrement_hops(bytes).ok()?;
     rewrite_to(bytes, headers, new, checksum)
 }
 
 #[inline]
-fn rewrite_to(
+fn rewrite_to<A: Carried>(
     bytes: &mut [u8],
-    headers: &Headers,
-    new: &Tuple<Ipv4Addr>,
+    headers: &Headers<A>,
+    new: &Tuple<A>,
     checksum: L4Checksum,
 ) -> Option<()> {
-    rewrite::v4(
+    rewrite::transport(
         bytes,
         headers.ip.header_len,
         headers.tuple.proto,
@@ -323,8 +374,6 @@ fn rewrite_to(
         checksum,
     )
     .ok()?;
-    if headers.ip.header_len > ipv4::MIN_LEN {
-        ipv4::refresh_checksum(bytes, headers.ip.header_len);
-    }
+    A::refresh_checksum(bytes, headers.ip.header_len);
     Some(())
 }

@@ -4,39 +4,45 @@
 
 #![no_main]
 
+use core::net::Ipv4Addr;
+
 use libfuzzer_sys::fuzz_target;
 use rlvs_core::wire::checksum;
 use rlvs_core::wire::checksum::L4Checksum;
+use rlvs_core::wire::ip::Ip;
 use rlvs_core::wire::ipv4;
 use rlvs_core::wire::tcp;
 use rlvs_core::wire::toa;
 
 /// The sum over segment and pseudo header: a right checksum keeps what it was.
 fn sum(packet: &[u8], ip: &ipv4::Header) -> u16 {
-    let len = ip.total_len - ip.header_len as u16;
-    let pseudo = checksum::pseudo_v4(ip.src, ip.dst, ip.proto, len);
+    let len = u64::from(ip.total_len) - ip.header_len as u64;
+    let addresses = u64::from(u32::from(ip.src)) + u64::from(u32::from(ip.dst));
+    let pseudo = addresses + u64::from(ip.proto) + len;
     checksum::fold(pseudo + checksum::sum(&packet[ip.header_len..])) % 0xffff
 }
 
-fuzz_target!(|input: (bool, u8, &[u8])| {
-    let (v6, ihl, bytes) = input;
-    let ihl = usize::from(ihl % 80);
+fuzz_target!(|input: (bool, &[u8])| {
+    let (v6, bytes) = input;
+    let Ok(old_ip) = Ipv4Addr::parse(bytes, 0) else {
+        return;
+    };
+    let ihl = old_ip.header_len;
     let option = if v6 {
         toa::encode_v6(253, core::net::Ipv6Addr::LOCALHOST, 1234).to_vec()
     } else {
-        toa::encode_v4(254, core::net::Ipv4Addr::LOCALHOST, 1234).to_vec()
+        toa::encode_v4(254, Ipv4Addr::LOCALHOST, 1234).to_vec()
     };
     let mut packet = vec![0; option.len()];
     packet.extend(bytes);
     let before = packet.clone();
-    if toa::insert(&mut packet, ihl, &option, L4Checksum::Full).is_err() {
+    if toa::insert(&mut packet, &old_ip, &option, L4Checksum::Full).is_err() {
         assert_eq!(packet, before);
         return;
     }
 
-    let old_ip = ipv4::Header::parse(bytes).unwrap();
-    let ip = ipv4::Header::parse(&packet).unwrap();
-    let grow = option.len() as u16;
+    let ip = Ipv4Addr::parse(&packet, 0).unwrap();
+    let grow = option.len() as u32;
     assert_eq!(
         (ip.total_len, ip.header_len),
         (old_ip.total_len + grow, ihl)

@@ -2,9 +2,8 @@
 
 //! The headers of a TCP or UDP packet, read once and together.
 
-use core::net::Ipv4Addr;
-
-use super::ipv4;
+use super::ip::Header;
+use super::ip::Ip;
 use super::tcp;
 use super::udp;
 use super::Error;
@@ -63,19 +62,19 @@ impl Segment {
 
 /// IP and transport header of a packet that is whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Headers {
+pub struct Headers<A> {
     /// The IP header.
-    pub ip: ipv4::Header,
+    pub ip: Header<A>,
     /// The transport header.
     pub segment: Segment,
     /// Addresses, ports and protocol.
-    pub tuple: Tuple<Ipv4Addr>,
+    pub tuple: Tuple<A>,
 }
 
-impl Headers {
+impl<A: Ip> Headers<A> {
     /// How many bytes [`Headers::parse`] looks at; `None` for a protocol that it does not know.
     #[inline]
-    pub fn needed(ip: &ipv4::Header) -> Option<usize> {
+    pub fn needed(ip: &Header<A>) -> Option<usize> {
         let l4 = match ip.proto {
             IPPROTO_TCP => tcp::MIN_LEN,
             IPPROTO_UDP => udp::LEN,
@@ -89,8 +88,8 @@ impl Headers {
     /// [`Error::Truncated`] if there are fewer bytes than [`Headers::needed`], or than the lengths
     /// in the headers say; [`Error::Malformed`] for another protocol.
     #[inline]
-    pub fn parse(ip: ipv4::Header, packet: &[u8]) -> Result<Self, Error> {
-        let payload = usize::from(ip.total_len)
+    pub fn parse(ip: Header<A>, packet: &[u8]) -> Result<Self, Error> {
+        let payload = (ip.total_len as usize)
             .checked_sub(ip.header_len)
             .ok_or(Error::Malformed)?;
         let l4 = packet.get(ip.header_len..).ok_or(Error::Truncated)?;
@@ -139,12 +138,14 @@ impl Headers {
     /// Length of what follows them, in bytes.
     #[inline]
     pub fn payload(&self) -> usize {
-        usize::from(self.ip.total_len).saturating_sub(self.len())
+        (self.ip.total_len as usize).saturating_sub(self.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use core::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -163,8 +164,8 @@ mod tests {
         packet
     }
 
-    fn parse(packet: &[u8]) -> Result<Headers, Error> {
-        Headers::parse(ipv4::Header::parse(packet)?, packet)
+    fn parse(packet: &[u8]) -> Result<Headers<Ipv4Addr>, Error> {
+        Headers::parse(Ipv4Addr::parse(packet, 0)?, packet)
     }
 
     #[test]
@@ -214,7 +215,7 @@ mod tests {
         #[test]
         fn any_bytes_give_a_value_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             if let Ok(headers) = parse(&bytes) {
-                prop_assert!(headers.len() <= usize::from(headers.ip.total_len));
+                prop_assert!(headers.len() <= headers.ip.total_len as usize);
             }
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ICMP header (RFC 792).
+//! The header of ICMP (RFC 792) and of ICMPv6 (RFC 4443).
 
 use super::Error;
 
@@ -20,14 +20,19 @@ pub const SOURCE_QUENCH: u8 = 4;
 /// Type: time exceeded.
 pub const TIME_EXCEEDED: u8 = 11;
 
-/// An ICMP header's fields.
+/// ICMPv6: packet too big (RFC 4443).
+pub const V6_PACKET_TOO_BIG: u8 = 2;
+/// ICMPv6: the first type that is no error.
+pub const V6_FIRST_INFO: u8 = 128;
+
+/// The header of an ICMP or ICMPv6 message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
     /// Type of the message.
     pub kind: u8,
     /// Code within the type.
     pub code: u8,
-    /// Checksum of header and body; ICMP has no pseudo header.
+    /// Checksum of header and body; with ICMPv6, of a pseudo header too.
     pub checksum: u16,
     /// The last four bytes, whose meaning depends on the type.
     pub rest: u32,
@@ -45,51 +50,35 @@ impl Header {
             rest: u32::from_be_bytes([r0, r1, r2, r3]),
         })
     }
-
-    /// Whether it is an error that quotes a packet and may belong to a connection.
-    ///
-    /// The three types that IPVS relates; a redirect is between neighbours.
-    #[inline]
-    pub fn is_error(&self) -> bool {
-        matches!(self.kind, DEST_UNREACH | SOURCE_QUENCH | TIME_EXCEEDED)
-    }
-
-    /// The MTU of the next hop, if the error is about that; 0 from routers older than RFC 1191.
-    #[inline]
-    pub fn next_hop_mtu(&self) -> Option<u16> {
-        if self.kind == DEST_UNREACH && self.code == FRAG_NEEDED {
-            Some((self.rest & 0xffff) as u16)
-        } else {
-            None
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use core::net::Ipv4Addr;
+    use core::net::Ipv6Addr;
+
+    use super::super::ip::Ip;
     use super::*;
 
-    #[test]
-    fn only_errors_about_packets_are_related() {
-        let errors: Vec<u8> = (0..=255)
-            .filter(|kind| {
-                Header::parse(&[*kind, 0, 0, 0, 0, 0, 0, 0])
-                    .unwrap()
-                    .is_error()
-            })
-            .collect();
-        assert_eq!(errors, [3, 4, 11]);
+    fn header(kind: u8, code: u8, rest: u32) -> Header {
+        let mut bytes = [kind, code, 0, 0, 0, 0, 0, 0];
+        bytes[4..].copy_from_slice(&rest.to_be_bytes());
+        Header::parse(&bytes).unwrap()
     }
 
     #[test]
-    fn an_mtu_is_only_in_fragmentation_needed() {
-        let mtu = |kind, code| {
-            Header::parse(&[kind, code, 0, 0, 0xff, 0xff, 0x05, 0xdc])
-                .unwrap()
-                .next_hop_mtu()
-        };
-        assert_eq!(mtu(3, 4), Some(1500));
-        assert_eq!(mtu(3, 3), None);
-        assert_eq!(mtu(11, 4), None);
+    fn only_errors_about_packets_are_related() {
+        let errors: Vec<u8> = (0..=255).filter(|k| Ipv4Addr::is_icmp_error(*k)).collect();
+        assert_eq!(errors, [3, 4, 11]);
+        let errors = (0..=255).filter(|k| Ipv6Addr::is_icmp_error(*k));
+        assert_eq!(errors.max(), Some(127));
+    }
+
+    #[test]
+    fn an_mtu_is_only_in_errors_about_it() {
+        let v4 = |kind, code| Ipv4Addr::next_hop_mtu(&header(kind, code, 0xffff_05dc));
+        assert_eq!((v4(3, 4), v4(3, 3), v4(11, 4)), (Some(1500), None, None));
+        let v6 = |kind| Ipv6Addr::next_hop_mtu(&header(kind, 0, 0x1_05dc));
+        assert_eq!((v6(2), v6(1)), (Some(0x1_05dc), None));
     }
 }

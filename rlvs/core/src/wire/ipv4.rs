@@ -6,76 +6,47 @@ use core::net::Ipv4Addr;
 
 use super::checksum;
 use super::checksum::Delta;
+use super::icmp;
+use super::ip;
+use super::ip::Ip;
+use super::toa;
 use super::Error;
+use super::IPPROTO_ICMP;
 
 /// Length of a header without options, in bytes.
 pub const MIN_LEN: usize = 20;
 
-/// An IPv4 header's fields; its options are not read.
-///
-/// # Invariants
-///
-/// `20 <= header_len <= 60`, a multiple of 4, and `header_len <= total_len`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Header {
-    /// Length of the header with its options, in bytes.
-    pub header_len: usize,
-    /// Length of the packet, header included, in bytes.
-    pub total_len: u16,
-    /// Identification, shared by the fragments of a packet.
-    pub id: u16,
-    /// Whether fragmenting is forbidden.
-    pub dont_fragment: bool,
-    /// Whether this is a fragment that is not the last.
-    pub more_fragments: bool,
-    /// Where the fragment belongs, in units of 8 bytes.
-    pub fragment_offset: u16,
-    /// Hops left.
-    pub ttl: u8,
-    /// Type of service: DSCP and ECN.
-    pub tos: u8,
-    /// Protocol of what follows.
-    pub proto: u8,
-    /// Source address.
-    pub src: Ipv4Addr,
-    /// Destination address.
-    pub dst: Ipv4Addr,
-}
+/// An IPv4 header; its options are not read.
+pub type Header = ip::Header<Ipv4Addr>;
 
-impl Header {
-    /// Reads a header from at least 20 bytes.
-    ///
-    /// Neither the options nor the rest of the packet need to be in the slice, and the header's
-    /// own checksum is not verified.
-    #[inline]
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        Self::parse_within(bytes, 0)
-    }
+impl Ip for Ipv4Addr {
+    const MIN_LEN: usize = MIN_LEN;
+    const ICMP: u8 = IPPROTO_ICMP;
+    const HEADER_CHECKSUM: bool = true;
+    const TOA_LEN: u8 = toa::V4_LEN as u8;
+    type Toa = [u8; toa::V4_LEN];
 
-    /// Reads the header of a packet that the device handed over as `len` bytes.
-    ///
-    /// What is longer than the field can tell has 0 there (`iph_totlen()` in `include/linux/ip.h`):
-    /// then `total_len` is as much as it can tell.
+    /// As `iph_totlen()` (`include/linux/ip.h`) has it, a packet longer than the field can tell has 0
+    /// there. The header's own checksum is not verified.
     #[inline]
-    pub fn parse_within(bytes: &[u8], len: usize) -> Result<Self, Error> {
+    fn parse(bytes: &[u8], len: usize) -> Result<Header, Error> {
         let h: &[u8; MIN_LEN] = bytes.first_chunk().ok_or(Error::Truncated)?;
         let header_len = usize::from(h[0] & 0x0f) << 2;
         let total_len = match u16::from_be_bytes([h[2], h[3]]) {
-            0 if len > usize::from(u16::MAX) => u16::MAX,
-            total_len => total_len,
+            0 if len > usize::from(u16::MAX) => len as u32,
+            total_len => u32::from(total_len),
         };
-        if h[0] >> 4 != 4 || header_len < MIN_LEN || header_len > usize::from(total_len) {
+        if h[0] >> 4 != 4 || header_len < MIN_LEN || header_len as u32 > total_len {
             return Err(Error::Malformed);
         }
         let fragment = u16::from_be_bytes([h[6], h[7]]);
-        Ok(Self {
+        Ok(Header {
             header_len,
             total_len,
-            id: u16::from_be_bytes([h[4], h[5]]),
             dont_fragment: fragment & 0x4000 != 0,
             more_fragments: fragment & 0x2000 != 0,
             fragment_offset: fragment & 0x1fff,
-            ttl: h[8],
+            hops: h[8],
             tos: h[1],
             proto: h[9],
             src: Ipv4Addr::new(h[12], h[13], h[14], h[15]),
@@ -83,32 +54,92 @@ impl Header {
         })
     }
 
-    /// Whether this is one of several fragments.
     #[inline]
-    pub fn is_fragment(&self) -> bool {
-        self.more_fragments || self.fragment_offset != 0
+    fn set_addresses(packet: &mut [u8], src: Self, dst: Self) -> Option<Delta> {
+        let (old_src, old_dst) = Self::addresses(packet)?;
+        let ip: &mut [u8; MIN_LEN] = packet.first_chunk_mut()?;
+        let delta = Delta::new().addr(old_src, src).addr(old_dst, dst);
+        [ip[12], ip[13], ip[14], ip[15]] = src.octets();
+        [ip[16], ip[17], ip[18], ip[19]] = dst.octets();
+        [ip[10], ip[11]] = delta
+            .apply(u16::from_be_bytes([ip[10], ip[11]]))
+            .to_be_bytes();
+        Some(delta)
     }
-}
 
-/// Takes one hop from the packet and updates the header's checksum.
-///
-/// [`Error::Expired`] if that hop would be the last one: the packet must not be forwarded.
-#[inline]
-pub fn decrement_ttl(packet: &mut [u8]) -> Result<(), Error> {
-    let h: &mut [u8; MIN_LEN] = packet.first_chunk_mut().ok_or(Error::Truncated)?;
-    if h[8] <= 1 {
-        return Err(Error::Expired);
+    #[inline]
+    fn addresses(packet: &[u8]) -> Option<(Self, Self)> {
+        let ip: &[u8; MIN_LEN] = packet.first_chunk()?;
+        Some((
+            Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]),
+            Ipv4Addr::new(ip[16], ip[17], ip[18], ip[19]),
+        ))
     }
-    let ttl = h[8].wrapping_sub(1);
-    let delta = Delta::new().u16(
-        u16::from_be_bytes([h[8], h[9]]),
-        u16::from_be_bytes([ttl, h[9]]),
-    );
-    h[8] = ttl;
-    [h[10], h[11]] = delta
-        .apply(u16::from_be_bytes([h[10], h[11]]))
-        .to_be_bytes();
-    Ok(())
+
+    #[inline]
+    fn set_total_len(packet: &mut [u8], total_len: usize) -> Result<(), Error> {
+        let h: &mut [u8; MIN_LEN] = packet.first_chunk_mut().ok_or(Error::Truncated)?;
+        let new = u16::try_from(total_len).map_err(|_| Error::NoRoom)?;
+        let delta = Delta::new().u16(u16::from_be_bytes([h[2], h[3]]), new);
+        [h[2], h[3]] = new.to_be_bytes();
+        [h[10], h[11]] = delta
+            .apply(u16::from_be_bytes([h[10], h[11]]))
+            .to_be_bytes();
+        Ok(())
+    }
+
+    #[inline]
+    fn decrement_hops(packet: &mut [u8]) -> Result<(), Error> {
+        let h: &mut [u8; MIN_LEN] = packet.first_chunk_mut().ok_or(Error::Truncated)?;
+        if h[8] <= 1 {
+            return Err(Error::Expired);
+        }
+        let ttl = h[8].wrapping_sub(1);
+        let delta = Delta::new().u16(
+            u16::from_be_bytes([h[8], h[9]]),
+            u16::from_be_bytes([ttl, h[9]]),
+        );
+        h[8] = ttl;
+        [h[10], h[11]] = delta
+            .apply(u16::from_be_bytes([h[10], h[11]]))
+            .to_be_bytes();
+        Ok(())
+    }
+
+    #[inline]
+    fn refresh_checksum(packet: &mut [u8], header_len: usize) {
+        if header_len > MIN_LEN {
+            refresh_checksum(packet, header_len);
+        }
+    }
+
+    #[inline]
+    fn is_icmp_error(kind: u8) -> bool {
+        // The three types that IPVS relates; a redirect is between neighbours.
+        matches!(
+            kind,
+            icmp::DEST_UNREACH | icmp::SOURCE_QUENCH | icmp::TIME_EXCEEDED
+        )
+    }
+
+    #[inline]
+    fn next_hop_mtu(icmp: &icmp::Header) -> Option<u32> {
+        let about_mtu = icmp.kind == icmp::DEST_UNREACH && icmp.code == icmp::FRAG_NEEDED;
+        about_mtu.then_some(icmp.rest & 0xffff)
+    }
+
+    #[inline]
+    fn set_next_hop_mtu(icmp: &mut [u8; icmp::LEN], mtu: u32) -> Delta {
+        let old = u16::from_be_bytes([icmp[6], icmp[7]]);
+        let new = u16::try_from(mtu).unwrap_or(u16::MAX);
+        [icmp[6], icmp[7]] = new.to_be_bytes();
+        Delta::new().u16(old, new)
+    }
+
+    #[inline]
+    fn toa(kind: u8, addr: Self, port: u16) -> Self::Toa {
+        toa::encode_v4(kind, addr, port)
+    }
 }
 
 /// The checksum that belongs into a header of these bytes.
@@ -123,9 +154,6 @@ pub fn header_checksum(header: &[u8]) -> u16 {
 }
 
 /// Writes the checksum of the header at the start of `packet`, `ihl` bytes long.
-///
-/// An incremental update is not enough for a header with options: the kernel edits options on
-/// the way and leaves the checksum for later.
 #[inline]
 pub fn refresh_checksum(packet: &mut [u8], ihl: usize) {
     if let Some(header) = packet.get_mut(..ihl) {
@@ -159,16 +187,13 @@ mod tests {
     fn a_packet_too_long_for_the_field_has_none() {
         let mut packet = HEADER;
         packet[2..4].fill(0);
-        assert_eq!(Header::parse(&packet), Err(Error::Malformed));
-        assert_eq!(Header::parse_within(&packet, 0xffff), Err(Error::Malformed));
+        assert_eq!(Ipv4Addr::parse(&packet, 0), Err(Error::Malformed));
+        assert_eq!(Ipv4Addr::parse(&packet, 0xffff), Err(Error::Malformed));
         assert_eq!(
-            Header::parse_within(&packet, 0x1_0000).unwrap().total_len,
-            u16::MAX
+            Ipv4Addr::parse(&packet, 0x1_0000).unwrap().total_len,
+            0x1_0000
         );
-        assert_eq!(
-            Header::parse_within(&HEADER, 0x1_0000).unwrap().total_len,
-            0x73
-        );
+        assert_eq!(Ipv4Addr::parse(&HEADER, 0x1_0000).unwrap().total_len, 0x73);
     }
 
     #[test]
@@ -188,17 +213,20 @@ mod tests {
     fn a_hop_is_taken_until_one_is_left() {
         let mut packet = HEADER;
         for ttl in (1..64).rev() {
-            decrement_ttl(&mut packet).unwrap();
+            Ipv4Addr::decrement_hops(&mut packet).unwrap();
             assert_eq!(packet[8], ttl);
             assert_eq!(testing::checksum(&packet), 0);
         }
         let last = packet;
-        assert_eq!(decrement_ttl(&mut packet), Err(Error::Expired));
+        assert_eq!(Ipv4Addr::decrement_hops(&mut packet), Err(Error::Expired));
         packet[8] = 0;
-        assert_eq!(decrement_ttl(&mut packet), Err(Error::Expired));
+        assert_eq!(Ipv4Addr::decrement_hops(&mut packet), Err(Error::Expired));
         packet[8] = 1;
         assert_eq!(packet, last);
-        assert_eq!(decrement_ttl(&mut packet[..19]), Err(Error::Truncated));
+        assert_eq!(
+            Ipv4Addr::decrement_hops(&mut packet[..19]),
+            Err(Error::Truncated)
+        );
     }
 
     #[test]
@@ -206,7 +234,7 @@ mod tests {
         let parse = |flags: u16| {
             let mut packet = HEADER;
             packet[6..8].copy_from_slice(&flags.to_be_bytes());
-            Header::parse(&packet).unwrap()
+            Ipv4Addr::parse(&packet, 0).unwrap()
         };
         assert!(!parse(0x4000).is_fragment());
         assert!(parse(0x2000).is_fragment());
@@ -220,7 +248,7 @@ mod tests {
         let with = |at: usize, value: u8| {
             let mut packet = HEADER;
             packet[at] = value;
-            Header::parse(&packet)
+            Ipv4Addr::parse(&packet, 0)
         };
         assert_eq!(with(0, 0x65), Err(Error::Malformed));
         assert_eq!(with(0, 0x44), Err(Error::Malformed));
@@ -228,6 +256,6 @@ mod tests {
         assert_eq!(with(3, 20).map(|h| h.total_len), Ok(20));
         // 60 bytes of header, of which 20 are here.
         assert_eq!(with(0, 0x4f).map(|h| h.header_len), Ok(60));
-        assert_eq!(Header::parse(&HEADER[..19]), Err(Error::Truncated));
+        assert_eq!(Ipv4Addr::parse(&HEADER[..19], 0), Err(Error::Truncated));
     }
 }

@@ -2,39 +2,38 @@
 
 //! Address translation in place, with incremental checksums.
 
-use core::net::Ipv4Addr;
-
 use super::checksum::Delta;
 pub use super::checksum::L4Checksum;
 use super::icmp;
-use super::ipv4;
+use super::ip::Ip;
 use super::tcp;
 use super::udp;
 use super::Error;
 use super::IPPROTO_TCP;
 use super::IPPROTO_UDP;
 
-/// Gives a TCP or UDP packet new addresses and ports, and fixes both checksums.
+/// Gives a TCP or UDP packet new addresses and ports, and fixes all checksums.
 ///
-/// `packet` starts at the IP header, whose length is `ihl`, and holds at least the transport
+/// `packet` starts at the IP header, whose length is `header_len`, and holds at least the transport
 /// header: 20 bytes of TCP, 8 of UDP. A complete UDP checksum of 0 (none) stays 0, and one that
 /// becomes 0 is sent as 0xffff. An error ([`Error::Malformed`] for another protocol) leaves the
 /// packet unchanged.
 #[inline]
-pub fn v4(
+pub fn transport<A: Ip>(
     packet: &mut [u8],
-    ihl: usize,
+    header_len: usize,
     proto: u8,
-    src: (Ipv4Addr, u16),
-    dst: (Ipv4Addr, u16),
+    src: (A, u16),
+    dst: (A, u16),
     csum: L4Checksum,
 ) -> Result<(), Error> {
-    let (ip, l4) = packet.split_at_mut_checked(ihl).ok_or(Error::Truncated)?;
-    let ip: &mut [u8; ipv4::MIN_LEN] = ip.first_chunk_mut().ok_or(Error::Truncated)?;
+    let (ip, l4) = packet
+        .split_at_mut_checked(header_len)
+        .ok_or(Error::Truncated)?;
     match proto {
         IPPROTO_TCP => {
             let h: &mut [u8; tcp::MIN_LEN] = l4.first_chunk_mut().ok_or(Error::Truncated)?;
-            let addrs = set_addresses(ip, src.0, dst.0);
+            let addrs = A::set_addresses(ip, src.0, dst.0).ok_or(Error::Truncated)?;
             let [p0, p1, p2, p3, .., c0, c1, _, _] = h;
             let ports = set_ports([p0, p1, p2, p3], src.1, dst.1);
             let field = u16::from_be_bytes([*c0, *c1]);
@@ -46,7 +45,7 @@ pub fn v4(
         }
         IPPROTO_UDP => {
             let h: &mut [u8; udp::LEN] = l4.first_chunk_mut().ok_or(Error::Truncated)?;
-            let addrs = set_addresses(ip, src.0, dst.0);
+            let addrs = A::set_addresses(ip, src.0, dst.0).ok_or(Error::Truncated)?;
             let [p0, p1, p2, p3, _, _, c0, c1] = h;
             let ports = set_ports([p0, p1, p2, p3], src.1, dst.1);
             let field = u16::from_be_bytes([*c0, *c1]);
@@ -61,43 +60,50 @@ pub fn v4(
     Ok(())
 }
 
-/// Translates the packet that an ICMP error quotes, and the error's own addresses.
+/// What an ICMP error is to become.
+#[derive(Clone, Copy, Debug)]
+pub struct Translation<A> {
+    /// Its own source; `None` leaves it as it is.
+    pub src: Option<A>,
+    /// Its own destination; `None` leaves it as it is.
+    pub dst: Option<A>,
+    /// Source of the packet that it quotes.
+    pub quoted_src: (A, u16),
+    /// Destination of the packet that it quotes.
+    pub quoted_dst: (A, u16),
+    /// The MTU that it tells; ignored if it is not about one.
+    pub mtu: Option<u32>,
+}
+
+/// Translates an ICMP error and the packet that it quotes.
 ///
-/// `packet` is the IP header of `outer_ihl` bytes, the ICMP header, and the quoted IP header with
-/// at least 8 bytes behind it; more may follow. The quoted packet gets `inner_src` and
-/// `inner_dst`, its IP checksum and, as far as quoted, its transport checksum follow. `None`
-/// leaves an outer address as it is. `mtu` is put into a fragmentation-needed error and
-/// ignored in every other one. The ICMP checksum is always complete and is fixed for all that
-/// changed.
+/// `packet` is the IP header of `header_len` bytes, the ICMP header, and the quoted IP header with
+/// at least 8 bytes behind it; more may follow. The quoted packet's checksums follow as far as it is
+/// quoted. The ICMP checksum is always complete and is fixed for all that changed.
 ///
 /// An error leaves the packet unchanged: [`Error::Malformed`] if it is not an ICMP error as
-/// [`icmp::Header::is_error`] has it, or quotes neither TCP nor UDP, or a later fragment.
+/// [`Ip::is_icmp_error`] has it, or quotes neither TCP nor UDP, or a later fragment.
 #[inline]
-pub fn icmp_v4(
+pub fn icmp_error<A: Ip>(
     packet: &mut [u8],
-    outer_ihl: usize,
-    outer_src: Option<Ipv4Addr>,
-    outer_dst: Option<Ipv4Addr>,
-    inner_src: (Ipv4Addr, u16),
-    inner_dst: (Ipv4Addr, u16),
-    mtu: Option<u16>,
+    header_len: usize,
+    to: &Translation<A>,
 ) -> Result<(), Error> {
     let (outer, message) = packet
-        .split_at_mut_checked(outer_ihl)
+        .split_at_mut_checked(header_len)
         .ok_or(Error::Truncated)?;
-    let outer: &mut [u8; ipv4::MIN_LEN] = outer.first_chunk_mut().ok_or(Error::Truncated)?;
+    let (outer_src, outer_dst) = A::addresses(outer).ok_or(Error::Truncated)?;
     let header = icmp::Header::parse(message)?;
     let (icmp, quoted) = message
         .split_first_chunk_mut::<{ icmp::LEN }>()
         .ok_or(Error::Truncated)?;
-    let inner = ipv4::Header::parse(quoted)?;
-    if !header.is_error() || inner.fragment_offset != 0 {
+    let inner = A::parse(quoted, 0)?;
+    if !A::is_icmp_error(header.kind) || inner.fragment_offset != 0 {
         return Err(Error::Malformed);
     }
     let (inner_ip, inner_l4) = quoted
         .split_at_mut_checked(inner.header_len)
         .ok_or(Error::Truncated)?;
-    let inner_ip: &mut [u8; ipv4::MIN_LEN] = inner_ip.first_chunk_mut().ok_or(Error::Truncated)?;
     let (l4, beyond) = inner_l4
         .split_first_chunk_mut::<8>()
         .ok_or(Error::Truncated)?;
@@ -111,55 +117,37 @@ pub fn icmp_v4(
         _ => return Err(Error::Malformed),
     };
 
-    // The sum of an IP header stays the same if its checksum follows an edit, so of the quoted
-    // packet only the transport part concerns the ICMP checksum.
-    let addrs = set_addresses(inner_ip, inner_src.0, inner_dst.0);
-    let mut delta = set_ports([p0, p1, p2, p3], inner_src.1, inner_dst.1);
+    let (src, dst) = (to.quoted_src, to.quoted_dst);
+    let addrs = A::set_addresses(inner_ip, src.0, dst.0).ok_or(Error::Truncated)?;
+    let ports = set_ports([p0, p1, p2, p3], src.1, dst.1);
+    let mut delta = ports;
+    if !A::HEADER_CHECKSUM {
+        // The sum of a header with a checksum stays the same if that follows an edit.
+        delta = delta.and(addrs);
+    }
     if let Some([c0, c1]) = checksum {
         let old = u16::from_be_bytes([*c0, *c1]);
         let new = if inner.proto == IPPROTO_UDP {
-            udp_checksum(addrs.and(delta), old)
+            udp_checksum(addrs.and(ports), old)
         } else {
-            addrs.and(delta).apply(old)
+            addrs.and(ports).apply(old)
         };
         [*c0, *c1] = new.to_be_bytes();
         delta = delta.u16(old, new);
     }
-    if let (Some(old), Some(new)) = (header.next_hop_mtu(), mtu) {
-        [icmp[6], icmp[7]] = new.to_be_bytes();
-        delta = delta.u16(old, new);
+    if let (Some(_), Some(mtu)) = (A::next_hop_mtu(&header), to.mtu) {
+        delta = delta.and(A::set_next_hop_mtu(icmp, mtu));
+    }
+    let outer = A::set_addresses(
+        outer,
+        to.src.unwrap_or(outer_src),
+        to.dst.unwrap_or(outer_dst),
+    );
+    if let (Some(outer), false) = (outer, A::HEADER_CHECKSUM) {
+        delta = delta.and(outer);
     }
     [icmp[2], icmp[3]] = delta.apply(header.checksum).to_be_bytes();
-
-    let (old_src, old_dst) = addresses(outer);
-    // The outer addresses are in no pseudo header: ICMP has none.
-    let _ = set_addresses(
-        outer,
-        outer_src.unwrap_or(old_src),
-        outer_dst.unwrap_or(old_dst),
-    );
     Ok(())
-}
-
-#[inline]
-fn addresses(ip: &[u8; ipv4::MIN_LEN]) -> (Ipv4Addr, Ipv4Addr) {
-    (
-        Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]),
-        Ipv4Addr::new(ip[16], ip[17], ip[18], ip[19]),
-    )
-}
-
-/// Sets both addresses and the header's checksum; returns what that is to a pseudo header.
-#[inline]
-fn set_addresses(ip: &mut [u8; ipv4::MIN_LEN], src: Ipv4Addr, dst: Ipv4Addr) -> Delta {
-    let (old_src, old_dst) = addresses(ip);
-    let delta = Delta::new().addr(old_src, src).addr(old_dst, dst);
-    [ip[12], ip[13], ip[14], ip[15]] = src.octets();
-    [ip[16], ip[17], ip[18], ip[19]] = dst.octets();
-    [ip[10], ip[11]] = delta
-        .apply(u16::from_be_bytes([ip[10], ip[11]]))
-        .to_be_bytes();
-    delta
 }
 
 /// Sets both ports; TCP and UDP begin with them.
@@ -185,19 +173,23 @@ fn udp_checksum(delta: Delta, old: u16) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use core::net::Ipv4Addr;
+    use core::net::Ipv6Addr;
+
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::super::testing;
+    use super::super::testing::Build;
     use super::super::testing::Packet;
     use super::super::testing::L4;
     use super::*;
 
-    fn end() -> impl Strategy<Value = (Ipv4Addr, u16)> {
-        (testing::addr(), any::<u16>())
+    fn end<A: Build>() -> impl Strategy<Value = (A, u16)> {
+        (A::any(), any::<u16>())
     }
 
-    fn moved(packet: &Packet, src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16)) -> Packet {
+    fn moved<A: Build>(packet: &Packet<A>, src: (A, u16), dst: (A, u16)) -> Packet<A> {
         Packet {
             src: src.0,
             dst: dst.0,
@@ -207,36 +199,69 @@ mod tests {
         }
     }
 
+    /// An ICMP message of each family: type and code, and whether it tells an MTU.
+    trait Errors: Build {
+        const KINDS: [(u8, u8, bool); 3];
+        const ECHO: u8;
+        /// Where the offset of a fragment stands, in a header of those options.
+        fn make_later_fragment(header: &mut [u8]);
+    }
+
+    impl Errors for Ipv4Addr {
+        const KINDS: [(u8, u8, bool); 3] = [(3, 4, true), (3, 3, false), (11, 0, false)];
+        const ECHO: u8 = 8;
+        fn make_later_fragment(header: &mut [u8]) {
+            header[7] = 1;
+        }
+    }
+
+    impl Errors for Ipv6Addr {
+        const KINDS: [(u8, u8, bool); 3] = [(2, 0, true), (1, 4, false), (3, 0, false)];
+        const ECHO: u8 = 128;
+        fn make_later_fragment(header: &mut [u8]) {
+            (header[6], header[40], header[42]) = (44, 6, 1);
+        }
+    }
+
+    macro_rules! of_both_families {
+        ($($family:ident: $addr:ty),*) => { $(mod $family {
+            use super::*;
+            type A = $addr;
+
     proptest! {
         #[test]
         fn a_rewritten_packet_is_the_one_built_anew(
-            packet in testing::packet(),
+            packet in testing::packet_of::<A>(),
             src in end(),
             dst in end(),
             csum in testing::csum(),
         ) {
             let mut bytes = packet.build_as(csum);
-            v4(&mut bytes, packet.ihl(), packet.proto(), src, dst, csum).unwrap();
+            transport::<A>(&mut bytes, packet.ihl(), packet.proto(), src, dst, csum).unwrap();
             prop_assert_eq!(bytes, moved(&packet, src, dst).build_as(csum));
         }
 
         #[test]
         fn there_and_back_changes_nothing(
-            packet in testing::packet(),
+            packet in testing::packet_of::<A>(),
             src in end(),
             dst in end(),
             csum in testing::csum(),
         ) {
             let before = packet.build_as(csum);
             let mut bytes = before.clone();
-            v4(&mut bytes, packet.ihl(), packet.proto(), src, dst, csum).unwrap();
+            transport::<A>(&mut bytes, packet.ihl(), packet.proto(), src, dst, csum).unwrap();
             let (src, dst) = ((packet.src, packet.sport), (packet.dst, packet.dport));
-            v4(&mut bytes, packet.ihl(), packet.proto(), src, dst, csum).unwrap();
+            transport::<A>(&mut bytes, packet.ihl(), packet.proto(), src, dst, csum).unwrap();
             prop_assert_eq!(bytes, before);
         }
 
         #[test]
-        fn a_udp_checksum_of_zero_is_sent_as_ones(packet in testing::udp(), src in end(), dst in end()) {
+        fn a_udp_checksum_of_zero_is_sent_as_ones(
+            packet in testing::udp_of::<A>(),
+            src in end(),
+            dst in end(),
+        ) {
             let mut target = moved(&packet, src, dst);
             target.l4 = L4::Udp { with_checksum: true };
             // Adding its checksum to a packet makes the checksum 0.
@@ -246,35 +271,41 @@ mod tests {
             prop_assume!(sum != [0xff, 0xff]);
             target.payload = sum;
             let mut bytes = moved(&target, (packet.src, packet.sport), (packet.dst, packet.dport)).build();
-            v4(&mut bytes, target.ihl(), IPPROTO_UDP, src, dst, L4Checksum::Full).unwrap();
+            transport::<A>(&mut bytes, target.ihl(), IPPROTO_UDP, src, dst, L4Checksum::Full).unwrap();
             prop_assert_eq!(&bytes[at..at + 2], [0xff, 0xff]);
             prop_assert_eq!(bytes, target.build());
         }
 
         #[test]
-        fn a_truncated_packet_is_refused_unchanged(packet in testing::packet(), src in end(), dst in end()) {
+        fn a_truncated_packet_is_refused_unchanged(
+            packet in testing::packet_of::<A>(),
+            src in end(),
+            dst in end(),
+        ) {
             let l4_len = if packet.proto() == IPPROTO_TCP { 20 } else { 8 };
             let whole = packet.build();
             for len in 0..packet.ihl() + l4_len {
                 let mut bytes = whole[..len].to_vec();
-                let result = v4(&mut bytes, packet.ihl(), packet.proto(), src, dst, L4Checksum::Full);
+                let result = transport::<A>(
+                    &mut bytes, packet.ihl(), packet.proto(), src, dst, L4Checksum::Full,
+                );
                 prop_assert_eq!(result, Err(Error::Truncated));
                 prop_assert_eq!(&bytes, &whole[..len]);
             }
             let mut bytes = whole.clone();
-            let result = v4(&mut bytes, packet.ihl(), 132, src, dst, L4Checksum::Full);
+            let result = transport::<A>(&mut bytes, packet.ihl(), 132, src, dst, L4Checksum::Full);
             prop_assert_eq!(result, Err(Error::Malformed));
             prop_assert_eq!(bytes, whole);
         }
 
         #[test]
         fn a_translated_error_is_the_one_built_anew(
-            packet in testing::packet(),
+            packet in testing::packet_of::<A>(),
             ends in (end(), end()),
-            outer in (testing::addr(), testing::addr()),
-            new_outer in (proptest::option::of(testing::addr()), proptest::option::of(testing::addr())),
-            (kind, code) in prop_oneof![Just((3, 4)), Just((3, 3)), Just((11, 0))],
-            mtu in proptest::option::of(any::<u16>()),
+            outer in (A::any(), A::any()),
+            new_outer in (proptest::option::of(A::any()), proptest::option::of(A::any())),
+            (kind, code, about_mtu) in proptest::sample::select(A::KINDS.to_vec()),
+            mtu in proptest::option::of(0..=0xffff_u32),
             quoted in 0..200_usize,
         ) {
             let new = moved(&packet, ends.0, ends.1);
@@ -283,18 +314,29 @@ mod tests {
             old_quote.truncate(len);
             new_quote.truncate(len);
             let new_rest = match mtu {
-                Some(mtu) if (kind, code) == (3, 4) => 0xabcd_0000 | u32::from(mtu),
-                _ => 0xabcd_05dc,
+                Some(mtu) if about_mtu => mtu,
+                _ => 0x05dc,
             };
-            let mut bytes = testing::icmp_error(outer.0, outer.1, kind, code, 0xabcd_05dc, &old_quote);
-            icmp_v4(&mut bytes, 20, new_outer.0, new_outer.1, ends.0, ends.1, mtu).unwrap();
+            let mut bytes = testing::icmp_error(outer.0, outer.1, kind, code, 0x05dc, &old_quote);
+            let to = Translation {
+                src: new_outer.0,
+                dst: new_outer.1,
+                quoted_src: ends.0,
+                quoted_dst: ends.1,
+                mtu,
+            };
+            icmp_error::<A>(&mut bytes, A::MIN_LEN, &to).unwrap();
             let outer = (new_outer.0.unwrap_or(outer.0), new_outer.1.unwrap_or(outer.1));
             let expected = testing::icmp_error(outer.0, outer.1, kind, code, new_rest, &new_quote);
             // The tail of a quoted TCP checksum that is cut in the middle is nobody's to update.
             if packet.proto() == IPPROTO_TCP && len < packet.checksum_at() + 2 {
-                prop_assert_eq!(&bytes[28..packet.ihl() + 28 + 8], &expected[28..packet.ihl() + 28 + 8]);
-                prop_assert_eq!(testing::checksum(&bytes[20..]), 0);
-                prop_assert_eq!(&bytes[..20], &expected[..20]);
+                let quote = A::MIN_LEN + 8..A::MIN_LEN + 8 + packet.ihl() + 8;
+                prop_assert_eq!(&bytes[quote.clone()], &expected[quote]);
+                prop_assert_eq!(&bytes[..A::MIN_LEN], &expected[..A::MIN_LEN]);
+                let anew = testing::icmp_error(
+                    outer.0, outer.1, kind, code, new_rest, &bytes[A::MIN_LEN + 8..],
+                );
+                prop_assert_eq!(bytes, anew);
             } else {
                 prop_assert_eq!(bytes, expected);
             }
@@ -302,46 +344,63 @@ mod tests {
 
         #[test]
         fn a_refused_error_is_unchanged(
-            packet in testing::packet(),
+            packet in testing::packet_of::<A>(),
             ends in (end(), end()),
             cut in 0..28_usize,
         ) {
-            let outer = Ipv4Addr::new(192, 0, 2, 1);
+            let outer = ends.0.0;
+            let to = Translation {
+                src: Some(outer),
+                dst: None,
+                quoted_src: ends.0,
+                quoted_dst: ends.1,
+                mtu: Some(1400),
+            };
             let quote = &packet.build()[..packet.ihl() + 8];
-            let whole = testing::icmp_error(outer, outer, 3, 3, 0, quote);
+            let (kind, code, _) = A::KINDS[1];
+            let whole = testing::icmp_error(outer, outer, kind, code, 0, quote);
             let refused = |bytes: &[u8]| {
                 let mut copy = bytes.to_vec();
-                let result = icmp_v4(&mut copy, 20, Some(outer), None, ends.0, ends.1, Some(1400));
+                let result = icmp_error::<A>(&mut copy, A::MIN_LEN, &to);
                 assert_eq!(copy, bytes);
                 result.unwrap_err()
             };
             prop_assert_eq!(refused(&whole[..whole.len() - 1 - cut]), Error::Truncated);
-            let echo = testing::icmp_error(outer, outer, 8, 0, 0, quote);
+            let echo = testing::icmp_error(outer, outer, A::ECHO, 0, 0, quote);
             prop_assert_eq!(refused(&echo), Error::Malformed);
             let mut fragment = whole.clone();
-            fragment[28 + 7] = 1;
+            A::make_later_fragment(&mut fragment[A::MIN_LEN + 8..]);
             prop_assert_eq!(refused(&fragment), Error::Malformed);
-            let mut sctp = whole.clone();
-            sctp[28 + 9] = 132;
-            prop_assert_eq!(refused(&sctp), Error::Malformed);
         }
 
         #[test]
         fn any_bytes_are_rewritten_or_refused(
             mut bytes in vec(any::<u8>(), 0..150),
-            ihl in 0..80_usize,
+            header_len in 0..80_usize,
             proto in prop_oneof![Just(IPPROTO_TCP), Just(IPPROTO_UDP), any::<u8>()],
             ends in (end(), end()),
             csum in testing::csum(),
         ) {
             let before = bytes.clone();
-            if v4(&mut bytes, ihl, proto, ends.0, ends.1, csum).is_err() {
+            if transport::<A>(&mut bytes, header_len, proto, ends.0, ends.1, csum).is_err() {
                 prop_assert_eq!(&bytes, &before);
             }
             let before = bytes.clone();
-            if icmp_v4(&mut bytes, ihl, None, None, ends.0, ends.1, Some(576)).is_err() {
+            let to = Translation {
+                src: None,
+                dst: None,
+                quoted_src: ends.0,
+                quoted_dst: ends.1,
+                mtu: Some(576),
+            };
+            if icmp_error::<A>(&mut bytes, header_len, &to).is_err() {
                 prop_assert_eq!(&bytes, &before);
             }
         }
     }
+
+        })* };
+    }
+
+    of_both_families!(v4: Ipv4Addr, v6: Ipv6Addr);
 }

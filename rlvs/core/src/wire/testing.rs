@@ -3,21 +3,24 @@
 //! Whole packets for the tests, built and checked without the code under test.
 
 use core::net::Ipv4Addr;
+use core::net::Ipv6Addr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::checksum::L4Checksum;
+use super::ip::Ip;
 use super::IPPROTO_TCP;
 use super::IPPROTO_UDP;
 
 /// What a packet is made of. Lengths and checksums follow from it.
 #[derive(Clone, Debug)]
-pub(crate) struct Packet {
-    pub(crate) src: Ipv4Addr,
-    pub(crate) dst: Ipv4Addr,
+pub(crate) struct Packet<A = Ipv4Addr> {
+    pub(crate) src: A,
+    pub(crate) dst: A,
     pub(crate) sport: u16,
     pub(crate) dport: u16,
+    /// In words; of IPv6 in pairs of words, a header of destination options each.
     pub(crate) ip_options: Vec<u8>,
     pub(crate) l4: L4,
     pub(crate) payload: Vec<u8>,
@@ -41,7 +44,62 @@ pub(crate) fn checksum(bytes: &[u8]) -> u16 {
     !(sum as u16)
 }
 
-impl Packet {
+/// How a family's packets are put together.
+pub(crate) trait Build: Ip {
+    fn any() -> BoxedStrategy<Self>;
+    fn bytes(self) -> Vec<u8>;
+    /// The header with its options, checksum and all, of a packet with so many bytes behind it.
+    fn header(src: Self, dst: Self, options: &[u8], proto: u8, behind: usize) -> Vec<u8>;
+}
+
+impl Build for Ipv4Addr {
+    fn any() -> BoxedStrategy<Self> {
+        any::<u32>().prop_map(Self::from).boxed()
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        self.octets().to_vec()
+    }
+
+    fn header(src: Self, dst: Self, options: &[u8], proto: u8, behind: usize) -> Vec<u8> {
+        let len = 20 + options.len();
+        let mut header = vec![0x40 | (len / 4) as u8, 0x10];
+        header.extend(((len + behind) as u16).to_be_bytes());
+        header.extend([0x12, 0x34, 0x40, 0x00, 63, proto, 0, 0]);
+        header.extend(src.octets());
+        header.extend(dst.octets());
+        header.extend(options);
+        let sum = checksum(&header);
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+        header
+    }
+}
+
+impl Build for Ipv6Addr {
+    fn any() -> BoxedStrategy<Self> {
+        any::<u128>().prop_map(Self::from).boxed()
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        self.octets().to_vec()
+    }
+
+    fn header(src: Self, dst: Self, options: &[u8], proto: u8, behind: usize) -> Vec<u8> {
+        let headers = options.len() / 8;
+        let mut header = vec![0x61, 0x01, 0x23, 0x45];
+        header.extend(((headers * 8 + behind) as u16).to_be_bytes());
+        header.extend([if headers > 0 { 60 } else { proto }, 63]);
+        header.extend(src.octets());
+        header.extend(dst.octets());
+        for (i, option) in options.chunks_exact(8).enumerate() {
+            header.extend([if i + 1 < headers { 60 } else { proto }, 0]);
+            header.extend(&option[2..]);
+        }
+        header
+    }
+}
+
+impl<A: Build> Packet<A> {
     pub(crate) fn proto(&self) -> u8 {
         match self.l4 {
             L4::Tcp { .. } => IPPROTO_TCP,
@@ -50,7 +108,7 @@ impl Packet {
     }
 
     pub(crate) fn ihl(&self) -> usize {
-        20 + self.ip_options.len()
+        A::header(self.src, self.dst, &self.ip_options, 0, 0).len()
     }
 
     /// Where the transport checksum stands.
@@ -64,8 +122,8 @@ impl Packet {
 
     fn pseudo(&self, segment_len: usize) -> Vec<u8> {
         let mut pseudo = Vec::new();
-        pseudo.extend(self.src.octets());
-        pseudo.extend(self.dst.octets());
+        pseudo.extend(self.src.bytes());
+        pseudo.extend(self.dst.bytes());
         pseudo.extend([0, self.proto()]);
         pseudo.extend((segment_len as u16).to_be_bytes());
         pseudo
@@ -126,14 +184,8 @@ impl Packet {
     }
 
     fn assemble(&self, segment: Vec<u8>, l4_checksum: u16) -> Vec<u8> {
-        let mut packet = vec![0x40 | (self.ihl() / 4) as u8, 0x10];
-        packet.extend(((self.ihl() + segment.len()) as u16).to_be_bytes());
-        packet.extend([0x12, 0x34, 0x40, 0x00, 63, self.proto(), 0, 0]);
-        packet.extend(self.src.octets());
-        packet.extend(self.dst.octets());
-        packet.extend(&self.ip_options);
-        let sum = checksum(&packet);
-        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        let (options, proto) = (&self.ip_options, self.proto());
+        let mut packet = A::header(self.src, self.dst, options, proto, segment.len());
         packet.extend(segment);
         let at = self.checksum_at();
         packet[at..at + 2].copy_from_slice(&l4_checksum.to_be_bytes());
@@ -142,9 +194,9 @@ impl Packet {
 }
 
 /// An ICMP error about a packet of which `quoted` came along.
-pub(crate) fn icmp_error(
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
+pub(crate) fn icmp_error<A: Build>(
+    src: A,
+    dst: A,
     kind: u8,
     code: u8,
     rest: u32,
@@ -153,21 +205,19 @@ pub(crate) fn icmp_error(
     let mut message = vec![kind, code, 0, 0];
     message.extend(rest.to_be_bytes());
     message.extend(quoted);
-    let sum = checksum(&message);
+    let mut summed = Vec::new();
+    if !A::HEADER_CHECKSUM {
+        summed.extend(src.bytes());
+        summed.extend(dst.bytes());
+        summed.extend((message.len() as u32).to_be_bytes());
+        summed.extend([0, 0, 0, A::ICMP]);
+    }
+    summed.extend(&message);
+    let sum = checksum(&summed);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
-    let mut packet = vec![0x45, 0xc0];
-    packet.extend((20 + message.len() as u16).to_be_bytes());
-    packet.extend([0, 0, 0, 0, 64, 1, 0, 0]);
-    packet.extend(src.octets());
-    packet.extend(dst.octets());
-    let sum = checksum(&packet);
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    let mut packet = A::header(src, dst, &[], A::ICMP, message.len());
     packet.extend(message);
     packet
-}
-
-pub(crate) fn addr() -> impl Strategy<Value = Ipv4Addr> {
-    any::<u32>().prop_map(Ipv4Addr::from)
 }
 
 pub(crate) fn csum() -> impl Strategy<Value = L4Checksum> {
@@ -203,8 +253,12 @@ pub(crate) fn options(max: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 pub(crate) fn tcp(max_options: usize) -> impl Strategy<Value = Packet> {
+    tcp_of(max_options)
+}
+
+pub(crate) fn tcp_of<A: Build>(max_options: usize) -> impl Strategy<Value = Packet<A>> {
     (
-        (addr(), addr(), any::<u16>(), any::<u16>()),
+        (A::any(), A::any(), any::<u16>(), any::<u16>()),
         vec(any::<u32>(), 0..=10),
         options(max_options),
         any::<u8>(),
@@ -223,13 +277,17 @@ pub(crate) fn tcp(max_options: usize) -> impl Strategy<Value = Packet> {
         )
 }
 
-pub(crate) fn udp() -> impl Strategy<Value = Packet> {
-    (tcp(0), any::<bool>()).prop_map(|(packet, with_checksum)| Packet {
+pub(crate) fn udp_of<A: Build>() -> impl Strategy<Value = Packet<A>> {
+    (tcp_of(0), any::<bool>()).prop_map(|(packet, with_checksum)| Packet {
         l4: L4::Udp { with_checksum },
         ..packet
     })
 }
 
 pub(crate) fn packet() -> impl Strategy<Value = Packet> {
-    prop_oneof![tcp(40), udp()]
+    packet_of()
+}
+
+pub(crate) fn packet_of<A: Build>() -> impl Strategy<Value = Packet<A>> {
+    prop_oneof![tcp_of(40), udp_of()]
 }

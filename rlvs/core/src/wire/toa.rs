@@ -11,7 +11,8 @@ use core::net::Ipv6Addr;
 
 use super::checksum::Delta;
 use super::checksum::L4Checksum;
-use super::ipv4;
+use super::ip::Header;
+use super::ip::Ip;
 use super::options;
 use super::options::Options;
 use super::tcp;
@@ -119,37 +120,48 @@ pub fn room(tcp_header_len: usize, option_len: usize) -> bool {
 
 /// Puts `option` directly behind the fixed part of the TCP header.
 ///
-/// `packet` is as many free bytes as the option has, then the IP header of `ihl` bytes, then the
+/// `packet` is as many free bytes as the option has, then the IP header `ip` of a packet, then the
 /// TCP header with all its options; payload may follow. The IP header and the fixed part of the
 /// TCP header move to the start of the slice; what stands behind them stays where it is. Data
-/// offset, total length and both checksums follow.
+/// offset, length of the packet and checksums follow.
 ///
 /// An error leaves the packet unchanged: [`Error::NoRoom`] if the options would exceed 40 bytes
 /// or the packet the IP header's length field, [`Error::Malformed`] if the option's length is
-/// not a multiple of 4 or a header contradicts itself or `ihl`.
+/// not a multiple of 4 or a header contradicts itself.
 #[inline]
-pub fn insert(packet: &mut [u8], ihl: usize, option: &[u8], csum: L4Checksum) -> Result<(), Error> {
+pub fn insert<A: Ip>(
+    packet: &mut [u8],
+    ip: &Header<A>,
+    option: &[u8],
+    csum: L4Checksum,
+) -> Result<(), Error> {
+    let header_len = ip.header_len;
     let old = packet.get(option.len()..).ok_or(Error::Truncated)?;
-    let ip = ipv4::Header::parse(old)?;
-    let l4 = old.get(ihl..).ok_or(Error::Truncated)?;
+    let l4 = old.get(header_len..).ok_or(Error::Truncated)?;
     let tcp = tcp::Header::parse(l4)?;
     if l4.len() < tcp.header_len {
         return Err(Error::Truncated);
     }
-    let segment_len = usize::from(ip.total_len).saturating_sub(ihl);
-    if ip.header_len != ihl || segment_len < tcp.header_len || option.len() & 3 != 0 {
+    let total_len = ip.total_len as usize;
+    let segment_len = total_len.saturating_sub(header_len);
+    if segment_len < tcp.header_len || (option.len() | header_len) & 3 != 0 {
         return Err(Error::Malformed);
     }
     // With room for it the option has at most 40 bytes, so no cast below loses anything.
     if !room(tcp.header_len, option.len()) {
         return Err(Error::NoRoom);
     }
-    let grow = option.len() as u16;
-    let total_len = ip.total_len.checked_add(grow).ok_or(Error::NoRoom)?;
-    let old_len = segment_len as u16;
-    let header_len = (tcp.header_len as u8).wrapping_add(grow as u8);
+    let new_len = total_len.wrapping_add(option.len());
+    if new_len > usize::from(u16::MAX) {
+        return Err(Error::NoRoom);
+    }
+    let (old_segment, new_segment) = (
+        segment_len as u16,
+        segment_len.wrapping_add(option.len()) as u16,
+    );
+    let data_offset = (tcp.header_len.wrapping_add(option.len()) as u8) << 2;
 
-    let head_len = ihl.wrapping_add(tcp::MIN_LEN);
+    let head_len = header_len.wrapping_add(tcp::MIN_LEN);
     move_down(packet, option.len(), head_len).ok_or(Error::Truncated)?;
     let (head, rest) = packet
         .split_at_mut_checked(head_len)
@@ -158,18 +170,14 @@ pub fn insert(packet: &mut [u8], ihl: usize, option: &[u8], csum: L4Checksum) ->
         *to = *from;
     }
 
-    let (ip_header, fixed) = head.split_at_mut_checked(ihl).ok_or(Error::Truncated)?;
-    let h: &mut [u8; ipv4::MIN_LEN] = ip_header.first_chunk_mut().ok_or(Error::Truncated)?;
-    let delta = Delta::new().u16(ip.total_len, total_len);
-    [h[2], h[3]] = total_len.to_be_bytes();
-    [h[10], h[11]] = delta
-        .apply(u16::from_be_bytes([h[10], h[11]]))
-        .to_be_bytes();
-
+    let (ip_header, fixed) = head
+        .split_at_mut_checked(header_len)
+        .ok_or(Error::Truncated)?;
+    A::set_total_len(ip_header, new_len)?;
     let t: &mut [u8; tcp::MIN_LEN] = fixed.first_chunk_mut().ok_or(Error::Truncated)?;
     let old_word = u16::from_be_bytes([t[12], t[13]]);
-    t[12] = (t[12] & 0x0f) | (header_len << 2);
-    let delta = Delta::new().u16(old_len, old_len.wrapping_add(grow));
+    t[12] = (t[12] & 0x0f) | data_offset;
+    let delta = Delta::new().u16(old_segment, new_segment);
     let checksum = match csum {
         L4Checksum::Partial => delta.apply_partial(tcp.checksum),
         L4Checksum::Full => delta
@@ -200,13 +208,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::testing;
+    use super::super::testing::Build;
     use super::super::testing::Packet;
     use super::super::testing::L4;
     use super::*;
 
     const KIND: u8 = 254;
 
-    fn with_options(packet: &Packet, list: Vec<u8>) -> Packet {
+    /// Inserts into a packet of IPv4 that stands behind the gap.
+    fn insert_v4(packet: &mut [u8], option: &[u8], csum: L4Checksum) -> Result<(), Error> {
+        let old = packet.get(option.len()..).ok_or(Error::Truncated)?;
+        let ip = Ipv4Addr::parse(old, 0)?;
+        insert(packet, &ip, option, csum)
+    }
+
+    fn with_options<A: Build>(packet: &Packet<A>, list: Vec<u8>) -> Packet<A> {
         Packet {
             l4: L4::Tcp {
                 options: list,
@@ -216,7 +232,7 @@ mod tests {
         }
     }
 
-    fn options_of(packet: &Packet) -> &[u8] {
+    fn options_of<A>(packet: &Packet<A>) -> &[u8] {
         match &packet.l4 {
             L4::Tcp { options, .. } => options,
             L4::Udp { .. } => unreachable!(),
@@ -268,7 +284,7 @@ mod tests {
             let mut bytes = vec![0xee; option.len()];
             bytes.extend(packet.build_as(csum));
             let before = bytes.clone();
-            let result = insert(&mut bytes, packet.ihl(), &option, csum);
+            let result = insert_v4(&mut bytes, &option, csum);
             let list = [&option, options_of(&packet)].concat();
             prop_assert_eq!(result.is_ok(), list.len() <= 40);
             prop_assert_eq!(result.is_ok(), room(20 + options_of(&packet).len(), option.len()));
@@ -278,6 +294,21 @@ mod tests {
                 prop_assert_eq!(result, Err(Error::NoRoom));
                 prop_assert_eq!(bytes, before);
             }
+        }
+
+        #[test]
+        fn an_option_finds_its_place_behind_extension_headers(
+            packet in testing::tcp_of::<Ipv6Addr>(20),
+            csum in testing::csum(),
+        ) {
+            let packet = with_options(&packet, options_of(&packet).to_vec());
+            let option = Ipv6Addr::toa(KIND, packet.src, packet.sport);
+            let mut bytes = vec![0xee; option.len()];
+            bytes.extend(packet.build_as(csum));
+            let ip = Ipv6Addr::parse(&bytes[option.len()..], 0).unwrap();
+            insert(&mut bytes, &ip, &option, csum).unwrap();
+            let list = [&option, options_of(&packet)].concat();
+            prop_assert_eq!(bytes, with_options(&packet, list).build_as(csum));
         }
 
         #[test]
@@ -311,7 +342,7 @@ mod tests {
             let mut bytes = vec![0; V4_LEN];
             bytes.extend(packet.build_as(csum));
             let option = encode_v4(KIND, packet.src, packet.sport);
-            insert(&mut bytes, packet.ihl(), &option, csum).unwrap();
+            insert_v4(&mut bytes, &option, csum).unwrap();
             prop_assert_eq!(strip(&mut bytes[packet.ihl()..], KIND, csum), 1);
             let padded = [vec![options::NOP; V4_LEN], list].concat();
             prop_assert_eq!(bytes, with_options(&packet, padded).build_as(csum));
@@ -363,7 +394,6 @@ mod tests {
         fn any_bytes_take_an_option_or_stay(
             mut bytes in vec(any::<u8>(), 0..150),
             sane in any::<bool>(),
-            ihl in prop_oneof![Just(20), 0..80_usize],
             option in vec(any::<u8>(), 0..45),
         ) {
             // Mostly random bytes fail at once: let half of them begin like IPv4.
@@ -373,7 +403,7 @@ mod tests {
                 }
             }
             let before = bytes.clone();
-            if insert(&mut bytes, ihl, &option, L4Checksum::Full).is_err() {
+            if insert_v4(&mut bytes, &option, L4Checksum::Full).is_err() {
                 prop_assert_eq!(bytes, before);
             }
         }
@@ -384,22 +414,20 @@ mod tests {
         let mut packet = vec![0; 8 + 20 + 60];
         packet[8..12].copy_from_slice(&[0x45, 0, 0, 80]);
         packet[8 + 32] = 0x60;
-        let refused = |at: usize, value: u8, ihl: usize, option: &[u8]| {
+        let refused = |at: usize, value: u8, option: &[u8]| {
             let mut packet = packet.clone();
             packet[at] = value;
             let before = packet.clone();
-            let result = insert(&mut packet, ihl, option, L4Checksum::Full);
+            let result = insert_v4(&mut packet, option, L4Checksum::Full);
             assert_eq!(packet, before);
             result.unwrap_err()
         };
         let option = encode_v4(KIND, Ipv4Addr::LOCALHOST, 1);
         // The IP packet ends inside the TCP header.
-        assert_eq!(refused(11, 43, 20, &option), Error::Malformed);
-        assert_eq!(refused(8, 0x46, 20, &option), Error::Malformed);
-        assert_eq!(refused(8, 0x55, 20, &option), Error::Malformed);
-        assert_eq!(refused(8 + 32, 0x40, 20, &option), Error::Malformed);
+        assert_eq!(refused(11, 43, &option), Error::Malformed);
+        assert_eq!(refused(8 + 32, 0x40, &option), Error::Malformed);
         // An option of 7 bytes would misalign all that follows.
-        assert_eq!(refused(0, 0, 20, &option[..7]), Error::Malformed);
+        assert_eq!(refused(0, 0, &option[..7]), Error::Malformed);
     }
 
     #[test]
@@ -441,11 +469,11 @@ mod tests {
         packet[8 + 32] = 0x50;
         let option = encode_v4(KIND, Ipv4Addr::LOCALHOST, 1);
         assert_eq!(
-            insert(&mut packet, 20, &option, L4Checksum::Full),
+            insert_v4(&mut packet, &option, L4Checksum::Full),
             Err(Error::NoRoom)
         );
         packet[11] = 0xf7;
-        assert_eq!(insert(&mut packet, 20, &option, L4Checksum::Full), Ok(()));
+        assert_eq!(insert_v4(&mut packet, &option, L4Checksum::Full), Ok(()));
         assert_eq!(packet[2..4], [0xff, 0xff]);
     }
 }
