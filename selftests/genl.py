@@ -83,7 +83,7 @@ def dest(addr, port, weight=1, method=0, full=True, *, upper=0, lower=0, extra=b
 
 def laddr(addr):
     """The LADDR attribute of family RLVS."""
-    return nest(2, attr(1, socket.inet_aton(addr)))
+    return nest(2, attr(1, socket.inet_pton(family(addr), addr)))
 
 
 class Refused(Exception):

@@ -21,8 +21,8 @@ from collections import namedtuple
 
 import genl
 import kernel
+import packet6
 from genl import Genl
-from packet import Packet
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODULE = os.environ.get("RLVS_BALANCER", "rlvs")
@@ -179,7 +179,7 @@ class Tap:
             self.sock.bind((device, 3))
         self.sock.setblocking(False)
         mac = _MAC.get(device)
-        self.head = mac and bytes.fromhex(_MAC[_PEER[device]] + mac + "0800")
+        self.head = mac and bytes.fromhex(_MAC[_PEER[device]] + mac)
 
     def __enter__(self):
         return self
@@ -187,12 +187,17 @@ class Tap:
     def __exit__(self, *_):
         self.sock.close()
 
+    def framed(self, data):
+        """The frame that takes an IP packet to the neighbour."""
+        return self.head + (b"\x86\xdd" if data[0] >> 4 == 6 else b"\x08\x00") + data
+
     def send(self, *packets):
         """Sends IP packets, given as bytes, to the neighbour."""
         for data in packets:
+            frame = self.framed(data)
             while True:
                 try:
-                    self.sock.send(self.head + data)
+                    self.sock.send(frame)
                     break
                 except (BlockingIOError, OSError) as error:
                     if error.errno not in (11, 105):
@@ -206,13 +211,14 @@ class Tap:
                 frame, where = self.sock.recvfrom(65600)
             except BlockingIOError:
                 return
-            # 4 is PACKET_OUTGOING, our own.
-            if where[2] != 4 and frame[12:14] == b"\x08\x00":
+            # 4 is PACKET_OUTGOING, our own. What IPv6 sends to groups is noise.
+            if where[2] != 4 and (frame[12:14] == b"\x08\x00"
+                                  or frame[12:14] == b"\x86\xdd" and frame[38] != 0xFF):
                 yield frame[14:]
 
     def heard(self):
         """The packets that have arrived since the last look."""
-        return [Packet(data) for data in self.frames()]
+        return [packet6.read(data) for data in self.frames()]
 
     def wait(self, match=lambda packet: True, seconds=8):
         """The next packet for which `match` is true; others are dropped. Fails if none comes."""
@@ -220,7 +226,7 @@ class Tap:
         others = []
         while True:
             for data in self.frames():
-                packet = Packet(data)
+                packet = packet6.read(data)
                 if match(packet):
                     return packet
                 others.append(packet)
@@ -347,11 +353,9 @@ class World:
         found = []
         for line in self.director.proc("ip_vs_conn").splitlines()[1:]:
             word = line.split()
-            if len(word[1]) != 8:
-                continue
             ends = [(address(word[n]), int(word[n + 1], 16)) for n in (1, 3, 5)]
             found.append(Conn(word[0], *ends, word[7], int(word[8])))
-        return [conn for conn in found if port is None or conn.virtual == (VIP, port)]
+        return [conn for conn in found if port is None or conn.virtual[1] == port]
 
     def dests(self, port, proto="TCP"):
         """The destinations of a service in /proc/net/ip_vs by address; None if there is no service."""
@@ -418,7 +422,9 @@ class World:
 
 
 def address(text):
-    """The dotted form of eight hexadecimal digits."""
+    """The usual form of an address of /proc/net/ip_vs_conn."""
+    if ":" in text:
+        return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, text.strip("[]")))
     return socket.inet_ntoa(bytes.fromhex(text))
 
 

@@ -88,7 +88,7 @@ def traffic(world, port):
     client, server = world.taps()
     requests = [request(port, proto, number) for number in range(200) for proto in (TCP, UDP)]
     with client, server:
-        children = [pour(tap, [tap.head + data for data in packets])
+        children = [pour(tap, [tap.framed(data) for data in packets])
                     for tap, packets in ((client, requests), (server, answers()))]
         try:
             yield

@@ -34,6 +34,9 @@ def checksum(data):
 
 def pseudo(src, dst, proto, length):
     """The pseudo header that TCP and UDP checksums begin with."""
+    if ":" in src:
+        both = socket.inet_pton(socket.AF_INET6, src) + socket.inet_pton(socket.AF_INET6, dst)
+        return both + struct.pack("!II", length, proto)
     return socket.inet_aton(src) + socket.inet_aton(dst) + struct.pack("!HH", proto, length)
 
 
@@ -82,7 +85,8 @@ def icmp_error(kind, code, about, *, mtu=0, check=None):
 
 def toa(addr, port):
     """The option that tells a real server its client's address and port."""
-    return struct.pack("!BBH", TOA, 8, port) + socket.inet_aton(addr)
+    raw = socket.inet_pton(socket.AF_INET6, addr) if ":" in addr else socket.inet_aton(addr)
+    return struct.pack("!BBH", TOA, 4 + len(raw), port) + raw
 
 
 def syn_options():

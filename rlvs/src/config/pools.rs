@@ -55,6 +55,8 @@ impl Pools {
     }
 
     /// The pools of a service for a real server and its port, made if need be.
+    // Not inlined: its keys should not stay on the caller's stack.
+    #[inline(never)]
     pub(super) fn ports(
         &mut self,
         id: &ServiceId,

@@ -35,6 +35,8 @@ pub(crate) type Conns = Both<Tables>;
 
 impl Conns {
     /// No connections. Process context.
+    // Not inlined: nothing of it should stay on the caller's stack.
+    #[inline(never)]
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             v4: Table::new()?,

@@ -66,6 +66,8 @@ pub(crate) struct Routes {
 
 impl Routes {
     /// None yet. Process context.
+    // Not inlined: nothing of it should stay on the caller's stack.
+    #[inline(never)]
     pub(crate) fn new() -> Result<Self> {
         let caches = || {
             Ok::<_, Error>(Both {
