@@ -4,10 +4,14 @@
 //! local addresses, asked before anything is hashed.
 
 use core::net::IpAddr;
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
 };
+use pin_init::init_array_from_fn;
 use rlvs_core::{
     filter,
     flow::Address, //
@@ -21,11 +25,11 @@ pub(crate) struct AddressFilter {
 
 impl AddressFilter {
     /// A filter that knows no address.
-    pub(crate) fn new(seed: u32) -> Self {
-        Self {
+    pub(crate) fn new(seed: u32) -> impl Init<Self> {
+        init!(Self {
             seed,
-            words: [const { Atomic::new(0) }; filter::WORDS],
-        }
+            words <- init_array_from_fn(|_| Atomic::new(0)),
+        })
     }
 
     /// Lets an address through from now on. Any context.

@@ -220,7 +220,7 @@ impl PerNet for NetState {
             )?,
             conns: Conns::new()?,
             services: ServiceTable::new()?,
-            filter: AddressFilter::new(random::u32()),
+            filter <- AddressFilter::new(random::u32()),
             timeouts: TimeoutTable::new(),
             counters: ExtCounters::new()?,
             routes: Routes::new()?,
