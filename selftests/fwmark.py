@@ -29,15 +29,15 @@ FAR = "10.2.77.7"
 
 
 @contextlib.contextmanager
-def marked(world, *rules):
+def marked(world, *rules, family="ip"):
     """Packets that match a rule of nft are marked as they come into the director."""
-    text = "".join(f"add rule ip marks in {rule}\n" for rule in rules)
-    world.director.run("nft", "-f", "-", stdin="add table ip marks\nadd chain ip marks in "
+    text = "".join(f"add rule {family} marks in {rule}\n" for rule in rules)
+    world.director.run("nft", "-f", "-", stdin=f"add table {family} marks\nadd chain {family} marks in "
                        "{ type filter hook prerouting priority mangle; }\n" + text)
     try:
         yield
     finally:
-        world.director.run("nft", "delete", "table", "ip", "marks")
+        world.director.run("nft", "delete", "table", family, "marks")
 
 
 @contextlib.contextmanager

@@ -27,16 +27,21 @@
 #include <net/addrconf.h>
 #include <net/dst.h>
 #include <net/genetlink.h>
+#include <net/gre.h>
 #include <net/gso.h>
 #include <net/icmp.h>
 #include <net/ip.h>
+#include <net/ip6_checksum.h>
 #include <net/ip6_fib.h>
 #include <net/ip6_route.h>
+#include <net/ip_tunnels.h>
 #include <net/ipv6.h>
 #include <net/netfilter/ipv6/nf_defrag_ipv6.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/netns/generic.h>
 #include <net/route.h>
+#include <net/udp.h>
+#include <net/xfrm.h>
 
 #ifdef __BINDGEN__
 #define __helper
@@ -504,6 +509,302 @@ __helper void rust_helper_rlvs_send6(struct net *net, struct sk_buff *skb)
 	NF_HOOK(NFPROTO_IPV6, NF_INET_LOCAL_OUT, net, NULL, skb, NULL, skb_dst(skb)->dev, dst_output);
 }
 
+/* -- tunnels: a packet goes into another one, and errors about that come out again */
+
+/* Makes what stands before the payload private, and `room` bytes in front of it free. 0 or -ENOMEM. */
+__helper int rust_helper_rlvs_skb_cow_head(struct sk_buff *skb, unsigned int room)
+{
+	return skb_cow_head(skb, room);
+}
+
+__helper unsigned int rust_helper_rlvs_skb_headroom(const struct sk_buff *skb)
+{
+	return skb_headroom(skb);
+}
+
+/* The source port that tells the flow of a packet to who spreads by ports. Host order. */
+__helper u16 rust_helper_rlvs_skb_flow_port(struct net *net, struct sk_buff *skb)
+{
+	return ntohs(udp_flow_src_port(net, skb, 0, 0, false));
+}
+
+/* Where the checksum of a packet whose checksum is CHECKSUM_PARTIAL starts, and where its field is. */
+__helper unsigned int rust_helper_rlvs_skb_csum_start(const struct sk_buff *skb)
+{
+	return skb_checksum_start_offset(skb);
+}
+
+__helper unsigned int rust_helper_rlvs_skb_csum_offset(const struct sk_buff *skb)
+{
+	return skb->csum_offset;
+}
+
+/* The far end computes the checksum of a packet that is no GSO packet. */
+__helper void rust_helper_rlvs_skb_leave_csum(struct sk_buff *skb)
+{
+	if (!skb_is_gso(skb)) {
+		skb->ip_summed = CHECKSUM_NONE;
+		skb->encapsulation = 0;
+	}
+}
+
+/* The headers of the packet become the inner ones. 0 or an error. */
+__helper int rust_helper_rlvs_skb_become_inner(struct sk_buff *skb, int gso_type)
+{
+	int err = iptunnel_handle_offloads(skb, gso_type);
+
+	if (!err)
+		skb_set_inner_mac_header(skb, skb_inner_network_offset(skb));
+	return err;
+}
+
+__helper void rust_helper_rlvs_skb_inner_ipproto(struct sk_buff *skb, u8 proto)
+{
+	skb_set_inner_ipproto(skb, proto);
+}
+
+__helper void rust_helper_rlvs_skb_inner_protocol(struct sk_buff *skb, u16 ethertype)
+{
+	skb_set_inner_protocol(skb, htons(ethertype));
+}
+
+/*
+ * Opens `network + transport` bytes in front of a packet, for an IP header and what follows that. What the
+ * IP layer has noted about the packet is about the inner one.
+ */
+__helper void rust_helper_rlvs_skb_push_outer(struct sk_buff *skb, unsigned int network, unsigned int transport)
+{
+	__skb_push(skb, transport);
+	skb_reset_transport_header(skb);
+	__skb_push(skb, network);
+	skb_reset_network_header(skb);
+	BUILD_BUG_ON(sizeof(struct inet6_skb_parm) > sizeof(struct inet_skb_parm));
+	memset(IPCB(skb), 0, sizeof(*IPCB(skb)));
+}
+
+/* The checksum of the GRE header that an outer packet has; of a GSO packet its segments get it. */
+__helper void rust_helper_rlvs_gre_csum(struct sk_buff *skb)
+{
+	__sum16 *field = (__sum16 *)(skb_transport_header(skb) + sizeof(struct gre_base_hdr));
+
+	if (skb_is_gso(skb))
+		return;
+	if (skb->ip_summed == CHECKSUM_PARTIAL) {
+		*field = csum_fold(lco_csum(skb));
+	} else {
+		skb->ip_summed = CHECKSUM_PARTIAL;
+		skb->csum_start = skb_transport_header(skb) - skb->head;
+		skb->csum_offset = sizeof(struct gre_base_hdr);
+	}
+}
+
+/* The checksum of the UDP header that an outer packet has. */
+__helper void rust_helper_rlvs_udp_csum4(struct sk_buff *skb)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+
+	udp_set_csum(false, skb, iph->saddr, iph->daddr, skb->len - sizeof(*iph));
+}
+
+__helper void rust_helper_rlvs_udp_csum6(struct sk_buff *skb)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	const struct ipv6hdr *iph = ipv6_hdr(skb);
+
+	udp6_set_csum(false, skb, &iph->saddr, &iph->daddr, skb->len - sizeof(*iph));
+#endif
+}
+
+/* Marks an outer packet as ours. To conntrack it is a new one. */
+__helper void rust_helper_rlvs_skb_claim_outer(struct sk_buff *skb)
+{
+	skb->ipvs_property = 1;
+	if (skb->dev) {
+		skb_orphan(skb);
+		skb_clear_tstamp(skb);
+	}
+	nf_reset_ct(skb);
+	skb_forward_csum(skb);
+}
+
+/* Sends a routed outer packet through LOCAL_OUT. Takes the packet. */
+__helper void rust_helper_rlvs_send_outer4(struct net *net, struct sk_buff *skb)
+{
+	skb->ignore_df = 0;
+	ip_select_ident(net, skb, NULL);
+	skb->ignore_df = 1;
+	ip_local_out(net, skb->sk, skb);
+}
+
+__helper void rust_helper_rlvs_send_outer6(struct net *net, struct sk_buff *skb)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	skb->ignore_df = 1;
+	ip6_local_out(net, skb->sk, skb);
+#else
+	kfree_skb(skb);
+#endif
+}
+
+/* Is the packet on its way to this host itself? */
+__helper bool rust_helper_rlvs_skb_goes_here4(const struct sk_buff *skb)
+{
+	return skb_rtable(skb)->rt_flags & RTCF_LOCAL;
+}
+
+__helper bool rust_helper_rlvs_skb_goes_here6(const struct sk_buff *skb)
+{
+	return dst_dev(skb_dst(skb))->flags & IFF_LOOPBACK;
+}
+
+/* Tells the socket that has sent a packet how long packets may be on its way. */
+__helper void rust_helper_rlvs_skb_tell_mtu(struct sk_buff *skb, u32 mtu)
+{
+	struct dst_entry *dst = skb_dst(skb);
+	struct sock *sk = skb->sk;
+
+	if (!skb->dev && sk && sk_fullsock(sk))
+		dst->ops->update_pmtu(dst, sk, NULL, mtu, true);
+}
+
+/*
+ * Routes from here, with a reference; NULL if there is none. For a next hop: to a neighbour, whatever the
+ * packets' own destination is. For a tunnel: with the source that packets get.
+ */
+__helper struct dst_entry *rust_helper_rlvs_route4_next_hop(struct net *net, __be32 daddr)
+{
+	struct flowi4 fl4 = {
+		.daddr = daddr,
+		.flowi4_flags = FLOWI_FLAG_KNOWN_NH,
+	};
+	struct rtable *rt = ip_route_output_key(net, &fl4);
+
+	return IS_ERR(rt) ? NULL : &rt->dst;
+}
+
+__helper struct dst_entry *rust_helper_rlvs_route4_tunnel(struct net *net, __be32 daddr, __be32 *saddr)
+{
+	struct flowi4 fl4 = {
+		.daddr = daddr,
+	};
+	struct rtable *rt = ip_route_output_key(net, &fl4);
+
+	/* With the source, rules about sources count. */
+	if (!IS_ERR(rt) && fl4.saddr) {
+		ip_rt_put(rt);
+		flowi4_update_output(&fl4, 0, daddr, fl4.saddr);
+		rt = ip_route_output_key(net, &fl4);
+	}
+	if (IS_ERR(rt))
+		return NULL;
+	*saddr = fl4.saddr;
+	return &rt->dst;
+}
+
+__helper struct dst_entry *rust_helper_rlvs_route6_next_hop(struct net *net, const u32 *daddr)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	struct flowi6 fl6 = {
+		.flowi6_flags = FLOWI_FLAG_KNOWN_NH,
+	};
+	struct dst_entry *dst;
+
+	memcpy(&fl6.daddr, daddr, sizeof(fl6.daddr));
+	dst = ip6_route_output(net, NULL, &fl6);
+	if (!dst->error)
+		return dst;
+	dst_release(dst);
+#endif
+	return NULL;
+}
+
+__helper struct dst_entry *rust_helper_rlvs_route6_tunnel(struct net *net, const u32 *daddr, u32 *saddr)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	struct flowi6 fl6 = {};
+	struct dst_entry *dst;
+
+	memcpy(&fl6.daddr, daddr, sizeof(fl6.daddr));
+	dst = ip6_route_output(net, NULL, &fl6);
+	if (dst->error || (ipv6_addr_any(&fl6.saddr) &&
+			   ipv6_dev_get_saddr(net, ip6_dst_idev(dst)->dev, &fl6.daddr, 0, &fl6.saddr) < 0)) {
+		dst_release(dst);
+		return NULL;
+	}
+	dst = xfrm_lookup(net, dst, flowi6_to_flowi(&fl6), NULL, 0);
+	if (IS_ERR(dst))
+		return NULL;
+	memcpy(saddr, &fl6.saddr, sizeof(fl6.saddr));
+	return dst;
+#else
+	return NULL;
+#endif
+}
+
+/* Takes `len` bytes off the front: the packet starts at the IP header behind them. */
+__helper void rust_helper_rlvs_skb_strip(struct sk_buff *skb, unsigned int len)
+{
+	__skb_pull(skb, len);
+	skb_reset_network_header(skb);
+	memset(IPCB(skb), 0, sizeof(*IPCB(skb)));
+}
+
+/* The path of a packet of ours takes no more than `mtu`: the packet starts at its IP header. */
+__helper void rust_helper_rlvs_path_mtu4(struct net *net, struct sk_buff *skb, u32 mtu)
+{
+	ipv4_update_pmtu(skb, net, mtu, 0, 0);
+}
+
+__helper void rust_helper_rlvs_path_mtu6(struct net *net, struct sk_buff *skb, u32 mtu)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	ip6_update_pmtu(skb, net, htonl(mtu), 0, 0, sock_net_uid(net, NULL));
+#endif
+}
+
+/*
+ * Of a packet that came in one of the other family, starting at its IP header: gives it the route that it would
+ * have if its sender had sent it here. 0 or an error.
+ */
+__helper int rust_helper_rlvs_skb_route_as_sent4(struct net *net, struct sk_buff *skb)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+	struct flowi4 fl4 = {
+		.daddr = iph->saddr,
+	};
+	struct rtable *rt;
+
+	skb_dst_drop(skb);
+	skb->protocol = htons(ETH_P_IP);
+	rt = ip_route_output_key(net, &fl4);
+	if (IS_ERR(rt))
+		return PTR_ERR(rt);
+	skb->dev = dst_dev(&rt->dst);
+	ip_rt_put(rt);
+	return ip_route_input_noref(skb, iph->daddr, iph->saddr, ip4h_dscp(iph), skb->dev) ? -EHOSTUNREACH : 0;
+}
+
+/* The errors of IPv6 want none, and no other one. */
+__helper void rust_helper_rlvs_skb_unroute6(struct sk_buff *skb)
+{
+	skb_dst_drop(skb);
+	skb->protocol = htons(ETH_P_IPV6);
+}
+
+/* Tells the sender of a packet, which starts at its IP header, what is wrong with it. */
+__helper void rust_helper_rlvs_relay4(struct sk_buff *skb, u8 type, u8 code, u32 info)
+{
+	icmp_send(skb, type, code, htonl(info));
+}
+
+__helper void rust_helper_rlvs_relay6(struct sk_buff *skb, u8 type, u8 code, u32 info)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	IP6CB(skb)->iif = skb->skb_iif;
+	icmpv6_send(skb, type, code, info);
+#endif
+}
+
 #ifndef RLVS_INLINE
 MODULE_ALIAS_GENL_FAMILY("IPVS");
 MODULE_ALIAS_GENL_FAMILY("RLVS");
@@ -573,6 +874,20 @@ __helper size_t rust_helper_rlvs_cpulist_print(char *text, size_t size, const st
 __helper struct net *rust_helper_rlvs_seq_file_net(struct seq_file *seq)
 {
 	return seq_file_net(seq);
+}
+
+/* Is the address that of one host, and not this one? */
+__helper bool rust_helper_rlvs_is_elsewhere4(struct net *net, __be32 addr)
+{
+	return inet_addr_type(net, addr) == RTN_UNICAST;
+}
+
+__helper bool rust_helper_rlvs_is_elsewhere6(const u32 *bytes)
+{
+	struct in6_addr addr;
+
+	memcpy(&addr, bytes, sizeof(addr));
+	return ipv6_addr_type(&addr) & IPV6_ADDR_UNICAST;
 }
 
 __helper bool rust_helper_rlvs_is_one_host(struct net *net, __be32 addr)

@@ -63,6 +63,22 @@ pub(crate) enum Via {
     Nat,
     /// With another source address, too: a local one.
     FullNat(#[expect(dead_code, reason = "it is held until the connection is freed")] Lease),
+    /// As they are, from this host's network to its.
+    Direct,
+    /// In other packets.
+    Tunnel,
+    /// They do not leave this host.
+    Local,
+    /// To no real server at all: where they wanted to go.
+    Bypass,
+}
+
+impl Via {
+    /// Do the server's packets pass elsewhere, or unseen? Mainline makes an exception of the last one.
+    #[inline]
+    fn is_one_way(&self) -> bool {
+        matches!(self, Self::Direct | Self::Tunnel | Self::Local)
+    }
 }
 
 /// The bits of [`Conn::word`] that hold the [`State`].
@@ -112,6 +128,12 @@ impl Conn {
         State::from_u8(self.word.load(Relaxed) as u8)
     }
 
+    /// Is only the client's half of it seen?
+    #[inline]
+    pub(crate) fn is_one_way(&self) -> bool {
+        self.via.is_one_way()
+    }
+
     /// Do the client's packets carry its address?
     #[inline]
     pub(crate) fn carries_toa(&self) -> bool {
@@ -133,7 +155,8 @@ impl Conn {
             self.seen.store(now, Relaxed);
         }
         if let Some(flags) = flags {
-            self.update(|state| proto::tcp::step(state, direction, flags, false));
+            let one_way = self.via.is_one_way();
+            self.update(|state| proto::tcp::step(state, direction, flags, one_way));
         }
     }
 

@@ -6,7 +6,10 @@
 //! sets of it is a [`DestSpec`]; the packet path reads the same values from atomics.
 
 use crate::stats::Traffic;
-use core::net::IpAddr;
+use core::net::{
+    IpAddr,
+    Ipv4Addr, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -18,9 +21,12 @@ use kernel::{
         Arc, //
     }, //
 };
-use rlvs_core::uapi::method;
+use rlvs_core::{
+    uapi::method,
+    wire, //
+};
 
-/// How packets of the tunnel method are wrapped. Kept and told, for those who set it.
+/// How packets of the tunnel method are wrapped, as it was set.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Tunnel {
     /// The kind of tunnel.
@@ -29,6 +35,23 @@ pub(crate) struct Tunnel {
     pub(crate) port: u16,
     /// The flags of a tunnel that has some.
     pub(crate) flags: u16,
+}
+
+impl Tunnel {
+    /// All of it in one word, for an atomic.
+    fn pack(self) -> u64 {
+        u64::from(self.kind) << 32 | u64::from(self.port) << 16 | u64::from(self.flags)
+    }
+
+    #[inline]
+    fn unpack(word: u64) -> Self {
+        // CAST: Each has the bits that it had.
+        Self {
+            kind: (word >> 32) as u8,
+            port: (word >> 16) as u16,
+            flags: word as u16,
+        }
+    }
 }
 
 /// What an operator sets of a destination.
@@ -54,6 +77,7 @@ pub(crate) struct Dest {
     pub(crate) port: u16,
     /// What went there.
     pub(crate) traffic: Traffic,
+    tunnel: Atomic<u64>,
     available: Atomic<bool>,
     weight: Atomic<u32>,
     upper: Atomic<i32>,
@@ -71,6 +95,7 @@ impl Dest {
                 addr,
                 port,
                 traffic: Traffic::new()?,
+                tunnel: Atomic::new(0),
                 available: Atomic::new(false),
                 weight: Atomic::new(0),
                 upper: Atomic::new(0),
@@ -83,9 +108,17 @@ impl Dest {
         )?)
     }
 
+    /// The destination of connections that have none: always available. Process context.
+    pub(crate) fn nowhere() -> Result<Arc<Self>> {
+        let this = Self::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)?;
+        this.available.store(true, Relaxed);
+        Ok(this)
+    }
+
     /// Takes over what an operator has set, and is available from now on.
     pub(crate) fn configure(&self, spec: &DestSpec) {
         self.weight.store(spec.weight, Relaxed);
+        self.tunnel.store(spec.tunnel.pack(), Relaxed);
         let lower = match spec.lower {
             0 => spec.upper.wrapping_sub(spec.upper >> 2),
             lower => lower,
@@ -104,6 +137,13 @@ impl Dest {
     /// Is no longer available: its service has let it go.
     pub(crate) fn dismiss(&self) {
         self.available.store(false, Relaxed);
+    }
+
+    /// How packets of the tunnel method are wrapped.
+    #[inline]
+    pub(crate) fn tunnel(&self) -> wire::tunnel::Tunnel {
+        let Tunnel { kind, port, flags } = Tunnel::unpack(self.tunnel.load(Relaxed));
+        wire::tunnel::Tunnel::new(kind, port, flags)
     }
 
     /// Whether a service has it. Connections may go on without.

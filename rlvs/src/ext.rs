@@ -74,8 +74,6 @@ counters! {
     NotCarriedPersistence = "not_carried_persistence",
     /// A packet would have opened a one-packet connection.
     NotCarriedOnePacket = "not_carried_one_packet",
-    /// A packet would have opened a connection to a destination that is not reached by NAT.
-    NotCarriedMethod = "not_carried_method",
     /// A packet would have opened an SCTP connection.
     NotCarriedSctp = "not_carried_sctp",
 }

@@ -2,12 +2,18 @@
 
 //! The two families of the internet protocol: packets of each have tables of their own.
 
-use crate::kapi::family::Inet;
+use crate::kapi::{
+    family::Inet,
+    tunnel::Nested, //
+};
 use core::net::{
     Ipv4Addr,
     Ipv6Addr, //
 };
-use rlvs_core::wire::ip::Ip;
+use rlvs_core::wire::{
+    ip::Ip,
+    tunnel::Outer, //
+};
 
 /// What there is one of for each family.
 pub(crate) trait Kind {
@@ -24,7 +30,7 @@ pub(crate) struct Both<K: Kind> {
 }
 
 /// A family whose packets are balanced.
-pub(crate) trait Carried: Ip + Inet {
+pub(crate) trait Carried: Ip + Outer + Inet + Nested {
     /// The one of this family.
     fn of<K: Kind>(both: &Both<K>) -> &K::Of<Self>;
 }

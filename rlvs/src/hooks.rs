@@ -281,8 +281,12 @@ fn is_over<A: Carried>(way: &Way<'_>, entry: &ConnEntry<A>, flags: Option<tcp::F
     if way.settings.expire_nodest_conn() && entry.dest.weight() == 0 {
         return true;
     }
-    let reused = way.settings.conn_reuse_mode() != 0
-        && matches!(entry.state(), State::TimeWait | State::Close);
+    let mode = way.settings.conn_reuse_mode();
+    let reused = match entry.state() {
+        State::TimeWait | State::Close => mode != 0,
+        State::FinWait => mode & 2 != 0 && entry.is_one_way(),
+        _ => false,
+    };
     if reused {
         way.counters.count(Counter::ConnReused);
     }

@@ -7,9 +7,12 @@
 //! its way to the client, and then it is for the real server. The quoted packet is turned back into
 //! what the receiver of the error has sent.
 
+mod tunnel;
+
 use crate::{
     conn::{
         ConnEntry,
+        Via,
         ORIGINAL, //
     },
     ext::Counter,
@@ -52,13 +55,21 @@ pub(crate) fn handle<A: Carried>(
     mut packet: Packet<'_>,
     ip: Header<A>,
 ) -> Verdict {
-    let Some((header, inner, quoted)) = read(&mut packet, &ip) else {
-        return packet.accept();
+    let found = read(&mut packet, &ip).and_then(|(header, inner, quoted)| {
+        // The quoted packet has been translated, if it is ours: its answers have a key.
+        let hit = A::of(&state.conns).find(&quoted.reversed(), way.guard)?;
+        Some((header, inner, hit))
+    });
+    let Some((header, inner, hit)) = found else {
+        return tunnel::handle(state, way, packet, &ip).unwrap_or_else(Packet::accept);
     };
-    // The quoted packet has been translated, if it is ours: its answers have a key.
-    let Some(hit) = A::of(&state.conns).find(&quoted.reversed(), way.guard) else {
-        return packet.accept();
-    };
+    if !matches!(hit.entry.via, Via::Nat | Via::FullNat(_)) {
+        if way.point == Point::LocalOut {
+            return packet.accept();
+        }
+        hit.entry.count(Direction::Original, packet.len());
+        return xmit::pass(way, packet, &ip, hit.entry);
+    }
     if !packet.icmp_checksum_ok::<A>(ip.header_len) {
         return way.drop(packet, Counter::IcmpChecksum);
     }

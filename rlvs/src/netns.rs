@@ -9,6 +9,7 @@ use crate::{
         Step, //
     },
     conn::TimeoutTable,
+    dest::Dest,
     ext::{
         Counter,
         ExtCounters, //
@@ -115,6 +116,8 @@ pub(crate) struct NetState {
     pub(crate) settings: Arc<Settings>,
     /// Connections.
     pub(crate) conns: Conns,
+    /// The destination of connections that have none.
+    pub(crate) nowhere: Arc<Dest>,
     /// Services, as packets find them.
     pub(crate) services: ServiceTable,
     /// Which addresses are ours.
@@ -219,6 +222,7 @@ impl PerNet for NetState {
                 Self::of(Net::first()).map(|first| &*first.settings),
             )?,
             conns: Conns::new()?,
+            nowhere: Dest::nowhere()?,
             services: ServiceTable::new()?,
             filter <- AddressFilter::new(random::u32()),
             timeouts: TimeoutTable::new(),

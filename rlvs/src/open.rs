@@ -20,6 +20,7 @@ use crate::{
             Entry,
             Role, //
         },
+        inet,
         netfilter::Point,
         netns::Net,
         skb::{
@@ -116,10 +117,13 @@ pub(crate) fn open<A: Carried>(
             _ => return way.drop(packet, Counter::ConnConflict),
         },
         Err(Refusal::Pass) => return packet.accept(),
-        Err(Refusal::Drop(Counter::NoDest)) => {
-            packet.complain::<A>(way.net, Complaint::NoPort);
-            return way.drop(packet, Counter::NoDest);
-        }
+        Err(Refusal::Drop(Counter::NoDest)) => match bypass(state, way, service, headers) {
+            Some(entry) => entry,
+            None => {
+                packet.complain::<A>(way.net, Complaint::NoPort);
+                return way.drop(packet, Counter::NoDest);
+            }
+        },
         Err(Refusal::Drop(why)) => return way.drop(packet, why),
         Err(Refusal::Exhausted) => return packet.drop(),
     };
@@ -206,10 +210,17 @@ fn connection<A: Carried>(
             let (lease, source) = lease(state, snapshot, ports, tuple)?;
             (Via::FullNat(lease), source, Role::Unique)
         }
-        Method::NotCarried => return Err(Refusal::Drop(Counter::NotCarriedMethod)),
+        Method::Direct => (Via::Direct, (tuple.src, tuple.sport), Role::Unused),
+        Method::Tunnel => (Via::Tunnel, (tuple.src, tuple.sport), Role::Unused),
+        Method::Local => (Via::Local, (tuple.src, tuple.sport), Role::Unused),
+        Method::Bypass => (Via::Bypass, (tuple.src, tuple.sport), Role::Unused),
     };
-    // Whatever rewrites addresses is of one family.
-    let server = A::from_ip(slot.dest.addr).ok_or(Refusal::Drop(Counter::NoRoute))?;
+    let server = match answers {
+        // Only its port is of interest.
+        Role::Unused => A::UNSPECIFIED,
+        // Whatever rewrites addresses is of one family.
+        _ => A::from_ip(slot.dest.addr).ok_or(Refusal::Drop(Counter::NoRoute))?,
+    };
     let reply = Tuple {
         src: server,
         dst: source.0,
@@ -228,6 +239,41 @@ fn connection<A: Carried>(
         .alloc(Entry::new([*tuple, reply], conn))
         .map(|entry| (entry, answers))
         .map_err(|_| Refusal::Drop(Counter::ConnNoMemory))
+}
+
+/// Opens a connection to where its client wants to go, if that is what the operator wants of a mark that
+/// has no real server for it.
+#[cold]
+fn bypass<'g, A: Carried>(
+    state: &'g NetState,
+    way: &'g Way<'_>,
+    service: &Service,
+    headers: &Headers<A>,
+) -> Option<&'g ConnEntry<A>> {
+    let tuple = &headers.tuple;
+    let wanted = state.settings.cache_bypass()
+        && matches!(service.id, ServiceId::Mark { .. })
+        && inet::is_elsewhere(way.net, tuple.dst.into());
+    if !wanted || state.conns.len() >= state.settings.conn_max() {
+        return None;
+    }
+    state.filter.add(tuple.dst.into());
+    let nowhere = Tuple {
+        src: A::UNSPECIFIED,
+        dst: tuple.src,
+        sport: 0,
+        dport: tuple.sport,
+        proto: tuple.proto,
+    };
+    let first = headers.segment.first_state();
+    let conn = Conn::new(state.nowhere.clone(), first, Via::Bypass, false);
+    let entry = A::of(&CONN_CACHES)
+        .alloc(Entry::new([*tuple, nowhere], conn))
+        .ok()?;
+    let conns = A::of(&state.conns);
+    conns
+        .insert(entry, [Role::Unique, Role::Unused], way.guard)
+        .ok()
 }
 
 /// Takes a local address and port for a connection.

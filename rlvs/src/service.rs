@@ -173,8 +173,14 @@ pub(crate) enum Method {
     Nat,
     /// By FullNAT, from these ports.
     FullNat(Ports),
-    /// Not yet.
-    NotCarried,
+    /// Directly, in the same network.
+    Direct,
+    /// Through a tunnel.
+    Tunnel,
+    /// Not at all: this host is it.
+    Local,
+    /// Not at all: packets go where they wanted to.
+    Bypass,
 }
 
 /// The ports to reach a destination from: of each protocol of the service one pool a local address

@@ -250,6 +250,17 @@ impl Settings {
         self.snat_reroute.load(Relaxed) != 0
     }
 
+    /// Whether who sends what no tunnel takes is told; else the outer packets are fragmented.
+    #[inline]
+    pub(crate) fn pmtu_disc(&self) -> bool {
+        self.pmtu_disc.load(Relaxed) != 0
+    }
+
+    /// Whether who asks for a mark that has no real server gets where he wanted to go.
+    pub(crate) fn cache_bypass(&self) -> bool {
+        self.cache_bypass.load(Relaxed) != 0
+    }
+
     /// Whether real servers are told the client's address.
     #[inline]
     pub(crate) fn toa(&self) -> bool {

@@ -146,6 +146,10 @@ pub mod tunnel {
     /// UDP, so there must be a port.
     pub const GUE: u8 = 1;
     pub const GRE: u8 = 2;
+    /// Flag: GUE and GRE have a checksum.
+    pub const CHECKSUM: u16 = 1;
+    /// Flag: with GUE the far end computes the inner checksum.
+    pub const REMOTE_CHECKSUM: u16 = 2;
 }
 
 /// Family `RLVS`: local addresses.

@@ -176,7 +176,11 @@ pub(super) fn snapshot<'a>(
                 Method::FullNat(pools.ports(id, dest.addr, dest.port, laddrs)?)
             }
             method::MASQ => Method::Nat,
-            _ => Method::NotCarried,
+            method::TUNNEL => Method::Tunnel,
+            method::DROUTE => Method::Direct,
+            method::BYPASS => Method::Bypass,
+            // And the numbers that nobody has given a meaning: mainline leaves their packets to this host.
+            _ => Method::Local,
         };
         let slot = Slot {
             dest: dest.clone(),

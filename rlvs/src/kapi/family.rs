@@ -56,6 +56,32 @@ pub(crate) trait Inet: Copy + Eq + Send + Sync + 'static {
         saddr: &Self::Raw,
     ) -> *mut bindings::dst_entry;
 
+    /// The address that the C side has.
+    fn from_raw(raw: Self::Raw) -> Self;
+
+    /// A route to the neighbour `daddr`, whatever the destination of its packets is; null, or with a
+    /// reference.
+    ///
+    /// # Safety
+    ///
+    /// `net` is valid.
+    unsafe fn route_next_hop(
+        net: *mut bindings::net,
+        daddr: &Self::Raw,
+    ) -> *mut bindings::dst_entry;
+
+    /// A route to `daddr` for packets that this host makes, and the source that it gives them; null, or
+    /// with a reference.
+    ///
+    /// # Safety
+    ///
+    /// `net` is valid.
+    unsafe fn route_tunnel(
+        net: *mut bindings::net,
+        daddr: &Self::Raw,
+        saddr: &mut Self::Raw,
+    ) -> *mut bindings::dst_entry;
+
     /// What tells later whether a route still holds.
     ///
     /// # Safety
@@ -125,6 +151,25 @@ impl Inet for Ipv4Addr {
     unsafe fn route(net: *mut bindings::net, daddr: &u32, saddr: &u32) -> *mut bindings::dst_entry {
         // SAFETY: By the contract of the trait.
         unsafe { bindings::rlvs_route4(net, *daddr, *saddr) }
+    }
+
+    #[inline]
+    fn from_raw(raw: u32) -> Self {
+        Self::from(raw.to_ne_bytes())
+    }
+
+    unsafe fn route_next_hop(net: *mut bindings::net, daddr: &u32) -> *mut bindings::dst_entry {
+        // SAFETY: By the contract of the trait.
+        unsafe { bindings::rlvs_route4_next_hop(net, *daddr) }
+    }
+
+    unsafe fn route_tunnel(
+        net: *mut bindings::net,
+        daddr: &u32,
+        saddr: &mut u32,
+    ) -> *mut bindings::dst_entry {
+        // SAFETY: By the contract of the trait.
+        unsafe { bindings::rlvs_route4_tunnel(net, *daddr, saddr) }
     }
 
     #[inline]
@@ -201,6 +246,29 @@ impl Inet for Ipv6Addr {
     ) -> *mut bindings::dst_entry {
         // SAFETY: By the contract of the trait; both are 16 bytes.
         unsafe { bindings::rlvs_route6(net, daddr.as_ptr(), saddr.as_ptr()) }
+    }
+
+    #[inline]
+    fn from_raw(raw: [u32; 4]) -> Self {
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = raw.map(u32::to_ne_bytes);
+        Self::from([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+
+    unsafe fn route_next_hop(
+        net: *mut bindings::net,
+        daddr: &[u32; 4],
+    ) -> *mut bindings::dst_entry {
+        // SAFETY: By the contract of the trait; it is 16 bytes.
+        unsafe { bindings::rlvs_route6_next_hop(net, daddr.as_ptr()) }
+    }
+
+    unsafe fn route_tunnel(
+        net: *mut bindings::net,
+        daddr: &[u32; 4],
+        saddr: &mut [u32; 4],
+    ) -> *mut bindings::dst_entry {
+        // SAFETY: By the contract of the trait; both are 16 bytes.
+        unsafe { bindings::rlvs_route6_tunnel(net, daddr.as_ptr(), saddr.as_mut_ptr()) }
     }
 
     #[inline]

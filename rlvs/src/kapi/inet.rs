@@ -7,6 +7,7 @@
 
 use super::{
     bindings,
+    family::Inet,
     netns::Net, //
 };
 use core::net::IpAddr;
@@ -23,6 +24,17 @@ pub(crate) fn is_one_host(net: &Net, addr: IpAddr) -> bool {
             IpAddr::V6(addr) => {
                 bindings::rlvs_is_one_host6(net.as_ptr(), addr.octets().as_ptr().cast())
             }
+        }
+    }
+}
+
+/// Whether an address is that of one host, and, of IPv4, not of this one. Any context.
+pub(crate) fn is_elsewhere(net: &Net, addr: IpAddr) -> bool {
+    // SAFETY: The namespace is valid; any address may be asked for, and an IPv6 one is 16 bytes.
+    unsafe {
+        match addr {
+            IpAddr::V4(addr) => bindings::rlvs_is_elsewhere4(net.as_ptr(), addr.raw()),
+            IpAddr::V6(addr) => bindings::rlvs_is_elsewhere6(addr.raw().as_ptr()),
         }
     }
 }

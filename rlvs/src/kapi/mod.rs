@@ -24,4 +24,5 @@ pub(crate) mod skb;
 pub(crate) mod slab;
 pub(crate) mod sysctl;
 pub(crate) mod time;
+pub(crate) mod tunnel;
 pub(crate) mod work;

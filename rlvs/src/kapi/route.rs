@@ -68,7 +68,15 @@ struct Slot<R> {
     daddr: R,
     saddr: R,
     cookie: u32,
+    purpose: u32,
 }
+
+/// Of `Slot::purpose`: for packets from `saddr`, which may be unspecified.
+const PACKETS: u32 = 0;
+/// For packets to a neighbour, whatever their destination is.
+const NEXT_HOP: u32 = 1;
+/// For packets that this host makes, which get the source `saddr`.
+const TUNNEL: u32 = 2;
 
 // SAFETY: A reference to a route may be dropped on any CPU.
 unsafe impl<R: Send> Send for Slot<R> {}
@@ -115,23 +123,78 @@ impl<A: Inet> RouteCache<A> {
         saddr: A,
         spread: u32,
         bh: &BhDisabled,
-        _guard: &'g Guard,
+        guard: &'g Guard,
     ) -> Option<&'g Dst<A>> {
-        let (daddr, saddr) = (daddr.raw(), saddr.raw());
-        let dst = self.0.with(bh, |slots| {
+        let key = (daddr.raw(), saddr.raw());
+        self.look::<PACKETS>(net, key, spread, bh, guard)
+            .map(|(dst, _)| dst)
+    }
+
+    /// The route of packets to the neighbour `daddr`, whatever their destination is.
+    #[inline]
+    pub(crate) fn next_hop<'g>(
+        &self,
+        net: &Net,
+        daddr: A,
+        spread: u32,
+        bh: &BhDisabled,
+        guard: &'g Guard,
+    ) -> Option<&'g Dst<A>> {
+        let key = (daddr.raw(), Zeroable::zeroed());
+        self.look::<NEXT_HOP>(net, key, spread, bh, guard)
+            .map(|(dst, _)| dst)
+    }
+
+    /// The route of packets that this host makes for `daddr`, and their source.
+    #[inline]
+    pub(crate) fn tunnel<'g>(
+        &self,
+        net: &Net,
+        daddr: A,
+        spread: u32,
+        bh: &BhDisabled,
+        guard: &'g Guard,
+    ) -> Option<(&'g Dst<A>, A)> {
+        let key = (daddr.raw(), Zeroable::zeroed());
+        self.look::<TUNNEL>(net, key, spread, bh, guard)
+            .map(|(dst, saddr)| (dst, A::from_raw(saddr)))
+    }
+
+    /// The route and its source.
+    #[inline]
+    fn look<'g, const PURPOSE: u32>(
+        &self,
+        net: &Net,
+        (daddr, saddr): (A::Raw, A::Raw),
+        spread: u32,
+        bh: &BhDisabled,
+        _guard: &'g Guard,
+    ) -> Option<(&'g Dst<A>, A::Raw)> {
+        let (dst, saddr) = self.0.with(bh, |slots| {
             // A route is the same for neighbours more often than not: spread by the low bits.
             let index = spread.wrapping_mul(0x9e37_79b1) >> 16;
             // CAST: Only the low bits matter.
             let slot = slots.0.get_mut(index as usize & (SLOTS - 1))?;
-            if slot.daddr == daddr && slot.saddr == saddr && !slot.dst.is_null() {
+            if slot.daddr == daddr
+                && slot.purpose == PURPOSE
+                && (PURPOSE == TUNNEL || slot.saddr == saddr)
+                && !slot.dst.is_null()
+            {
                 // SAFETY: By the type invariants of `Slot` the route is valid.
                 if unsafe { bindings::rlvs_dst_valid(slot.dst, slot.cookie) } {
-                    return NonNull::new(slot.dst);
+                    return NonNull::new(slot.dst).map(|dst| (dst, slot.saddr));
                 }
             }
             slot.release();
+            let mut saddr = saddr;
             // SAFETY: The namespace is valid.
-            let dst = NonNull::new(unsafe { A::route(net.as_ptr(), &daddr, &saddr) })?;
+            let dst = NonNull::new(unsafe {
+                match PURPOSE {
+                    NEXT_HOP => A::route_next_hop(net.as_ptr(), &daddr),
+                    TUNNEL => A::route_tunnel(net.as_ptr(), &daddr, &mut saddr),
+                    _ => A::route(net.as_ptr(), &daddr, &saddr),
+                }
+            })?;
             // INVARIANT: The call gave us a reference.
             *slot = Slot {
                 dst: dst.as_ptr(),
@@ -139,11 +202,12 @@ impl<A: Inet> RouteCache<A> {
                 saddr,
                 // SAFETY: The route is valid, and of the family.
                 cookie: unsafe { A::cookie(dst.as_ptr()) },
+                purpose: PURPOSE,
             };
-            Some(dst)
+            Some((dst, saddr))
         })?;
         // SAFETY: The slot's reference keeps it now; should the slot drop it, the route is freed
         // a grace period later only, which the guard holds off. `Dst` is transparent.
-        Some(unsafe { dst.cast::<Dst<A>>().as_ref() })
+        Some((unsafe { dst.cast::<Dst<A>>().as_ref() }, saddr))
     }
 }

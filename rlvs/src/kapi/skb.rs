@@ -73,7 +73,7 @@ impl Packet<'_> {
     }
 
     #[inline]
-    fn as_ptr(&self) -> *mut bindings::sk_buff {
+    pub(super) fn as_ptr(&self) -> *mut bindings::sk_buff {
         self.skb.as_ptr()
     }
 
@@ -286,6 +286,12 @@ impl Packet<'_> {
         }
         // INVARIANT: The whole packet starts where its first fragment did.
         Ok(self)
+    }
+
+    /// Somebody else has the packet.
+    #[inline]
+    pub(super) fn taken(self) -> Verdict {
+        Verdict(bindings::NF_STOLEN)
     }
 
     /// Lets the packet go on.

@@ -10,7 +10,8 @@ use super::print;
 use crate::{
     conn::{
         Conn,
-        ConnEntry, //
+        ConnEntry,
+        Via, //
     },
     family::Carried,
     kapi::{
@@ -88,7 +89,10 @@ fn conn<A: Carried, const SYNC: bool>(entry: &ConnEntry<A>, expires: u32, out: &
             proto: original.proto,
             client: (original.src.into(), original.sport),
             service: (original.dst.into(), original.dport),
-            server: (conn.dest.addr, reply.sport),
+            server: match conn.via {
+                Via::Bypass => (A::UNSPECIFIED.into(), 0),
+                _ => (conn.dest.addr, reply.sport),
+            },
             state: conn.state().name(),
             // Nobody sends us connections yet.
             origin: SYNC.then_some("LOCAL"),

@@ -4,12 +4,18 @@
 //!
 //! What a packet is rewritten to stands in its connection's keys: the client's packets come with the
 //! original tuple and leave with the reply tuple turned round, the server's the other way about. For
-//! NAT the reply tuple has the client's own address, for FullNAT a local one.
+//! NAT the reply tuple has the client's own address, for FullNAT a local one. By other methods nothing is
+//! rewritten, and the server's packets go to the client without us.
 
+mod direct;
 mod fullnat;
+pub(crate) mod tunnel;
 
 use crate::{
-    conn::ConnEntry,
+    conn::{
+        ConnEntry,
+        Via, //
+    },
     ext::{
         Counter,
         ExtCounters, //
@@ -115,6 +121,23 @@ impl<'a> Way<'a> {
         self.route(&self.routes.to_clients, client, source)
     }
 
+    /// The route to a real server that is a neighbour, whatever the destination of its packets is.
+    #[inline]
+    fn next_hop<A: Carried>(&self, server: A) -> Option<&'a Dst<A>> {
+        let caches = A::of(&self.routes.to_servers);
+        // Beside the one for packets to the server itself.
+        let spread = server.fold().wrapping_add(1);
+        caches.next_hop(self.net, server, spread, self.bh, self.guard)
+    }
+
+    /// The route to the far end of a tunnel, and the address of this end.
+    #[inline]
+    fn tunnel<A: Carried>(&self, server: A) -> Option<(&'a Dst<A>, A)> {
+        let caches = A::of(&self.routes.to_servers);
+        let spread = server.fold().wrapping_add(2);
+        caches.tunnel(self.net, server, spread, self.bh, self.guard)
+    }
+
     #[inline]
     fn route<A: Carried>(&self, caches: &Both<Caches>, to: A, from: A) -> Option<&'a Dst<A>> {
         let spread = to.fold() ^ from.fold().rotate_left(7);
@@ -131,6 +154,37 @@ impl<'a> Way<'a> {
 
 /// Sends a client's packet to the real server.
 pub(crate) fn to_server<A: Carried>(
+    way: &Way<'_>,
+    packet: Packet<'_>,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
+) -> Verdict {
+    match entry.via {
+        Via::Nat | Via::FullNat(_) => rewrite_to_server(way, packet, headers, entry),
+        _ => pass(way, packet, &headers.ip, entry),
+    }
+}
+
+/// Sends a packet to the real server of a connection whose packets are not rewritten, be it the client's or
+/// an error about the server's.
+#[inline]
+pub(crate) fn pass<A: Carried>(
+    way: &Way<'_>,
+    packet: Packet<'_>,
+    ip: &Header<A>,
+    entry: &ConnEntry<A>,
+) -> Verdict {
+    let dest = &entry.dest;
+    match entry.via {
+        Via::Direct => direct::to_server(way, packet, ip, dest.addr),
+        Via::Tunnel => tunnel::to_server(way, packet, ip, dest.addr, dest.tunnel()),
+        Via::Bypass => direct::bypass(way, packet, ip),
+        Via::Local | Via::Nat | Via::FullNat(_) => direct::let_go(packet),
+    }
+}
+
+/// Sends a client's packet to the real server with the server's address.
+fn rewrite_to_server<A: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
     headers: &Headers<A>,
@@ -346,6 +400,20 @@ fn translate<A: Carried>(
     let checksum = checksum_of(packet);
     let bytes = packet.writable(headers.len())?;
     rewrite_to(bytes, headers, new, checksum)
+}
+
+/// Takes a hop from a packet that is forwarded with the addresses it has.
+#[inline]
+fn age<A: Carried>(packet: &mut Packet<'_>, ip: &Header<A>) -> Option<()> {
+    // What follows the fixed part of IPv6 is no business of ours.
+    let len = match A::HEADER_CHECKSUM {
+        true => ip.header_len,
+        false => A::MIN_LEN,
+    };
+    let bytes = packet.writable(len)?;
+    A::decrement_hops(bytes).ok()?;
+    A::refresh_checksum(bytes, len);
+    Some(())
 }
 
 /// Gives a packet that is being forwarded its new addresses, and a hop less to live.

@@ -20,6 +20,10 @@ pub const SOURCE_QUENCH: u8 = 4;
 /// Type: time exceeded.
 pub const TIME_EXCEEDED: u8 = 11;
 
+/// ICMPv6: destination unreachable (RFC 4443).
+pub const V6_DEST_UNREACH: u8 = 1;
+/// Code of [`V6_DEST_UNREACH`]: no way to the address.
+pub const V6_ADDR_UNREACH: u8 = 3;
 /// ICMPv6: packet too big (RFC 4443).
 pub const V6_PACKET_TOO_BIG: u8 = 2;
 /// ICMPv6: the first type that is no error.

@@ -16,6 +16,7 @@ pub mod options;
 pub mod rewrite;
 pub mod tcp;
 pub mod toa;
+pub mod tunnel;
 pub mod udp;
 
 #[cfg(test)]

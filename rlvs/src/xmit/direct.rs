@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Packets that go as they are: to a real server in the same network (direct routing), to the sockets of
+//! this host, or where they wanted to go without any balancer (bypass).
+
+use super::Way;
+use crate::{
+    ext::Counter,
+    family::Carried,
+    kapi::{
+        route::Dst,
+        skb::{
+            Packet,
+            Verdict, //
+        }, //
+    }, //
+};
+use core::net::IpAddr;
+use rlvs_core::wire::ip::Header;
+
+/// Sends a client's packet to a real server that has the virtual address, too.
+#[inline]
+pub(super) fn to_server<A: Carried>(
+    way: &Way<'_>,
+    packet: Packet<'_>,
+    ip: &Header<A>,
+    server: IpAddr,
+) -> Verdict {
+    match A::from_ip(server).and_then(|server| way.next_hop(server)) {
+        Some(dst) if dst.is_local() => to_ourselves::<A>(way, packet),
+        Some(dst) => forward(way, packet, ip, dst),
+        None => super::unreachable::<A>(way, packet),
+    }
+}
+
+/// Sends a client's packet where it wanted to go, if that is not here.
+pub(super) fn bypass<A: Carried>(way: &Way<'_>, packet: Packet<'_>, ip: &Header<A>) -> Verdict {
+    match way.to_server(ip.dst, A::UNSPECIFIED) {
+        Some(dst) if dst.is_local() => way.drop(packet, Counter::NoRoute),
+        Some(dst) => forward(way, packet, ip, dst),
+        None => super::unreachable::<A>(way, packet),
+    }
+}
+
+/// Lets a client's packet go on to the sockets of this host, which is the real server, if it is on its
+/// way there.
+pub(super) fn to_ourselves<A: Carried>(way: &Way<'_>, packet: Packet<'_>) -> Verdict {
+    if packet.goes_here::<A>() {
+        let_go(packet)
+    } else {
+        way.drop(packet, Counter::NoRoute)
+    }
+}
+
+/// Lets a packet go on, and nobody balance it again.
+pub(super) fn let_go(mut packet: Packet<'_>) -> Verdict {
+    packet.claim();
+    packet.accept()
+}
+
+/// Sends a packet over a route with a hop less to live, and no other change.
+#[inline]
+fn forward<A: Carried>(
+    way: &Way<'_>,
+    mut packet: Packet<'_>,
+    ip: &Header<A>,
+    dst: &Dst<A>,
+) -> Verdict {
+    if ip.src.is_loopback() {
+        // Nobody else can answer it.
+        return way.drop(packet, Counter::NoRoute);
+    }
+    if let Some(problem) = super::problem(&packet, ip, dst.mtu(), dst.mtu()) {
+        return super::refuse::<A>(way, packet, problem);
+    }
+    match super::age(&mut packet, ip) {
+        Some(()) => super::send(way, packet, dst),
+        None => way.drop(packet, Counter::NoMemory),
+    }
+}
