@@ -85,6 +85,8 @@ impl Via {
 const STATE: u32 = 0xff;
 /// The client's packets carry its address: the server has not answered with data yet.
 const TOA: u32 = 1 << 8;
+/// conntrack keeps the connection, too.
+const TRACKED: u32 = 1 << 9;
 
 /// A connection; the table holds its tuples.
 pub(crate) struct Conn {
@@ -104,11 +106,12 @@ const GRAIN: u32 = time::HZ / 4;
 
 impl Conn {
     /// A connection to `dest` in its first state. It counts as one of the destination's until it is
-    /// dropped. `toa`: the client's address is to travel along.
-    pub(crate) fn new(dest: Arc<Dest>, state: State, via: Via, toa: bool) -> Self {
+    /// dropped. `toa`: the client's address is to travel along; `tracked`: conntrack keeps it, too.
+    pub(crate) fn new(dest: Arc<Dest>, state: State, via: Via, toa: bool, tracked: bool) -> Self {
         dest.bind();
+        let flags = if toa { TOA } else { 0 } | if tracked { TRACKED } else { 0 };
         Self {
-            word: Atomic::new(u32::from(state as u8) | if toa { TOA } else { 0 }),
+            word: Atomic::new(u32::from(state as u8) | flags),
             seen: Atomic::new(time::now()),
             dest,
             via,
@@ -132,6 +135,12 @@ impl Conn {
     #[inline]
     pub(crate) fn is_one_way(&self) -> bool {
         self.via.is_one_way()
+    }
+
+    /// Does conntrack keep it, too?
+    #[inline]
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.word.load(Relaxed) & TRACKED != 0
     }
 
     /// Do the client's packets carry its address?

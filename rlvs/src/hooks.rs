@@ -66,6 +66,8 @@ use rlvs_core::{
         ip::Header,
         tcp,
         Error,
+        IPPROTO_AH,
+        IPPROTO_ESP,
         IPPROTO_SCTP,
         IPPROTO_TCP,
         IPPROTO_UDP, //
@@ -118,6 +120,9 @@ impl<A: Carried> Handler for Director<A> {
             || state.filter.has(ip.src)
             || point != Point::Forward && state.services.has_mark(packet.mark());
         if !eligible || !(known || ip.proto == A::ICMP) {
+            if state.settings.ignore_tunneled() && eligible && point != Point::Forward {
+                ignore_if_tunnel::<A>(&mut packet, ip.proto);
+            }
             return packet.accept();
         }
         let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
@@ -146,6 +151,18 @@ fn header<A: Carried>(packet: &mut Packet<'_>) -> Option<Header<A>> {
     }
 }
 
+/// A packet of a protocol that is not balanced is seen again only if it has another one in it.
+#[cold]
+fn ignore_if_tunnel<A: Carried>(packet: &mut Packet<'_>, proto: u8) {
+    let balanced = matches!(
+        proto,
+        IPPROTO_TCP | IPPROTO_UDP | IPPROTO_SCTP | IPPROTO_AH | IPPROTO_ESP
+    );
+    if !balanced && proto != A::ICMP {
+        packet.ignore();
+    }
+}
+
 /// Whole packets go to where their protocol is handled.
 fn dispatch<A: Carried>(
     state: &NetState,
@@ -157,7 +174,12 @@ fn dispatch<A: Carried>(
         IPPROTO_TCP | IPPROTO_UDP => {}
         IPPROTO_SCTP => return sctp(state, way, packet, &ip),
         proto if proto == A::ICMP => {}
-        _ => return packet.accept(),
+        proto => {
+            if way.settings.ignore_tunneled() && way.point != Point::Forward {
+                ignore_if_tunnel::<A>(&mut packet, proto);
+            }
+            return packet.accept();
+        }
     }
     if ip.is_fragment() {
         // Those of IPv6 were put together before they came here, if they could be.
@@ -259,6 +281,14 @@ fn connection<A: Carried>(
     }
     if is_over(way, entry, flags) {
         A::of(&state.conns).remove(entry, way.guard);
+        if entry.is_tracked() {
+            let known = packet.is_tracked_already();
+            xmit::untrack(way.net, entry);
+            if known {
+                // What conntrack knows is attached to the packet: the client's next one will do.
+                return packet.drop();
+            }
+        }
         return open::open(state, way, packet, headers);
     }
     if !entry.dest.is_available() {

@@ -160,12 +160,13 @@ fn to_client<A: Carried>(
             return packet.accept();
         }
         way.counters.count(Counter::IcmpTranslated);
+        xmit::claim(&mut packet, entry, None);
         return xmit::resume::<A>(way, packet, entry.is_fullnat());
     }
     let Some(dst) = way.to_client(original.src, original.dst) else {
         return way.drop(packet, Counter::NoRoute);
     };
-    forward(way, packet, ip, &change, writable, dst)
+    forward(way, packet, ip, entry, &change, writable, dst)
 }
 
 /// An error about a packet on its way to the client: tells the real server.
@@ -192,7 +193,7 @@ fn to_server<A: Carried>(
         return way.drop(packet, Counter::NoRoute);
     };
     entry.count(Direction::Original, packet.len());
-    forward(way, packet, ip, &change, writable, dst)
+    forward(way, packet, ip, entry, &change, writable, dst)
 }
 
 /// Translates an error and sends it over a route. Errors about errors are not sent.
@@ -200,6 +201,7 @@ fn forward<A: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
     ip: &Header<A>,
+    entry: &ConnEntry<A>,
     change: &Translation<A>,
     writable: usize,
     dst: &Dst<A>,
@@ -212,6 +214,7 @@ fn forward<A: Carried>(
         return packet.accept();
     }
     way.counters.count(Counter::IcmpTranslated);
+    xmit::claim(&mut packet, entry, None);
     if local {
         xmit::resume::<A>(way, packet, false)
     } else {

@@ -51,7 +51,10 @@ use crate::{
         Conns,
         ServiceTable, //
     },
-    xmit::Routes, //
+    xmit::{
+        self,
+        Routes, //
+    }, //
 };
 use core::{
     net::{
@@ -243,8 +246,8 @@ impl PerNet for NetState {
         }? Error)
     }
 
-    fn ready(self: Pin<&Self>) {
-        self.work.bind(self);
+    fn ready(self: Pin<&Self>, net: &Net) {
+        self.work.bind(self, net);
     }
 
     fn pre_exit(self: Pin<&Self>, net: &Net) {
@@ -257,13 +260,13 @@ impl PerNet for NetState {
 
 impl Deferred for NetState {
     /// Runs at least once a second while there is something to do, more often if much is configured.
-    fn run(&self) {
+    fn run(&self, net: &Net) {
         let kicked = self.kicked.load(Relaxed) == KICKED;
         let now = time::now();
         if kicked || time::until(self.collect_at.load(Relaxed), now, PERIOD) == 0 {
             self.kicked.xchg(0, Full);
             self.collect_at.store(now.wrapping_add(time::HZ), Relaxed);
-            self.tend_conns();
+            self.tend_conns(net);
         }
         let mut busy = true;
         if time::until(self.step_at.load(Relaxed), now, PERIOD) == 0 {
@@ -291,16 +294,16 @@ impl NetState {
     }
 
     /// Looks at memory, sizes the tables, collects what has expired.
-    fn tend_conns(&self) {
+    fn tend_conns(&self, net: &Net) {
         let available = mem::available_pages();
         self.available.store(available, Relaxed);
         self.settings.defend(available);
-        self.tend::<Ipv4Addr>();
-        self.tend::<Ipv6Addr>();
+        self.tend::<Ipv4Addr>(net);
+        self.tend::<Ipv6Addr>(net);
     }
 
     /// The same for the connections of a family.
-    fn tend<A: Carried>(&self) {
+    fn tend<A: Carried>(&self, net: &Net) {
         let (conns, cursor) = (A::of(&self.conns), A::of(&self.cursors));
         let (wanted, buckets) = {
             let guard = rcu::read_lock();
@@ -320,6 +323,7 @@ impl NetState {
             self.settings.expire_nodest_conn(),
             cursor.load(Relaxed),
             steps,
+            |entry| xmit::untrack(net, entry),
         );
         cursor.store(next, Relaxed);
     }

@@ -234,7 +234,14 @@ fn connection<A: Carried>(
     let toa = matches!(via, Via::FullNat(_))
         && matches!(headers.segment, Segment::Tcp(_))
         && state.settings.toa();
-    let conn = Conn::new(slot.dest.clone(), headers.segment.first_state(), via, toa);
+    let first = headers.segment.first_state();
+    let conn = Conn::new(
+        slot.dest.clone(),
+        first,
+        via,
+        toa,
+        state.settings.conntrack(),
+    );
     A::of(&CONN_CACHES)
         .alloc(Entry::new([*tuple, reply], conn))
         .map(|entry| (entry, answers))
@@ -266,7 +273,13 @@ fn bypass<'g, A: Carried>(
         proto: tuple.proto,
     };
     let first = headers.segment.first_state();
-    let conn = Conn::new(state.nowhere.clone(), first, Via::Bypass, false);
+    let conn = Conn::new(
+        state.nowhere.clone(),
+        first,
+        Via::Bypass,
+        false,
+        state.settings.conntrack(),
+    );
     let entry = A::of(&CONN_CACHES)
         .alloc(Entry::new([*tuple, nowhere], conn))
         .ok()?;

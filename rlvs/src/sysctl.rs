@@ -206,6 +206,18 @@ impl Settings {
         self.expire_nodest_conn.load(Relaxed) != 0
     }
 
+    /// Whether conntrack keeps the connections, too.
+    #[inline]
+    pub(crate) fn conntrack(&self) -> bool {
+        self.conntrack.load(Relaxed) != 0
+    }
+
+    /// Whether packets in a tunnel that ends here are left alone.
+    #[inline]
+    pub(crate) fn ignore_tunneled(&self) -> bool {
+        self.ignore_tunneled.load(Relaxed) != 0
+    }
+
     /// Whether a connection may be opened by any of its packets.
     #[inline]
     pub(crate) fn sloppy_tcp(&self) -> bool {

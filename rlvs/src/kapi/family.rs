@@ -42,6 +42,9 @@ pub(crate) trait Inet: Copy + Eq + Send + Sync + 'static {
     /// An address as the C side has it.
     type Raw: Copy + Eq + Send + Sync + Zeroable;
 
+    /// The number of the family, `AF_INET` or `AF_INET6`.
+    const NUMBER: u16;
+
     /// The address as the C side has it.
     fn raw(self) -> Self::Raw;
 
@@ -141,6 +144,8 @@ pub(crate) trait Inet: Copy + Eq + Send + Sync + 'static {
 
 impl Inet for Ipv4Addr {
     type Raw = u32;
+    // CAST: A small constant of C.
+    const NUMBER: u16 = bindings::AF_INET as u16;
 
     #[inline]
     fn raw(self) -> u32 {
@@ -226,6 +231,8 @@ impl Inet for Ipv4Addr {
 
 impl Inet for Ipv6Addr {
     type Raw = [u32; 4];
+    // CAST: A small constant of C.
+    const NUMBER: u16 = bindings::AF_INET6 as u16;
 
     #[inline]
     fn raw(self) -> [u32; 4] {

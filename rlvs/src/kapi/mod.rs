@@ -7,6 +7,7 @@
 mod bindings;
 
 pub(crate) mod bh;
+pub(crate) mod conntrack;
 pub(crate) mod family;
 pub(crate) mod genl;
 pub(crate) mod hash;

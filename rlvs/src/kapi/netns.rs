@@ -63,7 +63,7 @@ pub(crate) trait PerNet: Sized + Send + Sync + 'static {
     fn new(net: &Net) -> impl PinInit<Self, Error>;
 
     /// The state is in its place and can be found.
-    fn ready(self: Pin<&Self>) {}
+    fn ready(self: Pin<&Self>, _net: &Net) {}
 
     /// The namespace is going away: take down whatever could still find the state. After this and
     /// a grace period it is dropped. Process context.
@@ -166,7 +166,7 @@ impl<T: PerNet> Subsys<T> {
             }
             slot.ready.store(1, Release);
             // SAFETY: The state lies in the slot until it is dropped there.
-            unsafe { Pin::new_unchecked(slot.state.assume_init_ref()) }.ready();
+            unsafe { Pin::new_unchecked(slot.state.assume_init_ref()) }.ready(net);
             Ok(0)
         })
     }

@@ -231,6 +231,12 @@ impl Packet<'_> {
         unsafe { bindings::rlvs_skb_property(self.as_ptr()) }
     }
 
+    /// Has the balancer leave the packet alone from here on, and what it is a wrapping of.
+    pub(crate) fn ignore(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::rlvs_skb_ignore(self.as_ptr()) };
+    }
+
     /// Marks the packet as handled by a load balancer and keeps conntrack away from it.
     #[inline]
     pub(crate) fn claim(&mut self) {

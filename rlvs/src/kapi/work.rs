@@ -4,7 +4,13 @@
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
-use super::bindings;
+use super::{
+    bindings,
+    netns::{
+        Net,
+        PerNet, //
+    }, //
+};
 use core::{
     marker::PhantomPinned,
     pin::Pin,
@@ -22,10 +28,10 @@ use kernel::{
     warn_on, //
 };
 
-/// What a [`DelayedWork`] does, for the object that it is a field of.
-pub(crate) trait Deferred: Sync {
+/// What a [`DelayedWork`] does, for the state of a namespace that it is a field of.
+pub(crate) trait Deferred: PerNet + Sync {
     /// Runs in process context, never twice at a time for one work.
-    fn run(&self);
+    fn run(&self, net: &Net);
 }
 
 /// A delayed work embedded in the `T` that it works for.
@@ -34,12 +40,14 @@ pub(crate) trait Deferred: Sync {
 ///
 /// # Invariants
 ///
-/// `owner` is null or points to the `T` that this object is a field of.
+/// `owner` is null or points to the `T` that this object is a field of; then `net` points to the
+/// namespace whose state that is.
 #[pin_data(PinnedDrop)]
 pub(crate) struct DelayedWork<T: Deferred> {
     #[pin]
     work: Opaque<bindings::delayed_work>,
     owner: Atomic<*const T>,
+    net: Atomic<*const Net>,
     #[pin]
     _pin: PhantomPinned,
 }
@@ -58,18 +66,23 @@ impl<T: Deferred> DelayedWork<T> {
                 unsafe { bindings::rlvs_delayed_work_init(work, Some(Self::trampoline)) }
             }),
             owner: Atomic::new(ptr::null()),
+            net: Atomic::new(ptr::null()),
             _pin: PhantomPinned,
         })
     }
 
-    /// Says whom the work is for: the pinned object that holds it. For anybody else it warns and
-    /// stays unbound: such a work never runs.
-    pub(crate) fn bind(&self, owner: Pin<&T>) {
+    /// Says whom the work is for: the pinned state that holds it, and its namespace. For anybody else it
+    /// warns and stays unbound: such a work never runs.
+    pub(crate) fn bind(&self, owner: Pin<&T>, net: &Net) {
         let owner = ptr::from_ref(owner.get_ref());
         let offset = ptr::from_ref(self).addr().wrapping_sub(owner.addr());
-        if warn_on!(offset > size_of::<T>().saturating_sub(size_of::<Self>())) {
+        if warn_on!(
+            offset > size_of::<T>().saturating_sub(size_of::<Self>())
+                || !T::of(net).is_some_and(|state| ptr::eq(state, owner))
+        ) {
             return;
         }
+        self.net.store(net, Relaxed);
         // INVARIANT: We lie within the owner. It is pinned, so it is not moved away from around
         // us, and it is not freed before our drop has run.
         self.owner.store(owner, Release);
@@ -109,7 +122,10 @@ impl<T: Deferred> DelayedWork<T> {
         };
         // SAFETY: By the type invariants, and the owner outlives us: our drop waits for this run.
         if let Some(owner) = unsafe { this.owner.load(Acquire).as_ref() } {
-            owner.run();
+            // SAFETY: By the type invariants; the namespace outlives its state.
+            if let Some(net) = unsafe { this.net.load(Relaxed).as_ref() } {
+                owner.run(net);
+            }
         }
     }
 }

@@ -19,13 +19,15 @@ const BATCH: usize = 64;
 const VICTIMS: usize = 16;
 
 /// Takes expired connections out of `steps` buckets from `cursor` on, and with `orphans` those whose
-/// destination was deleted; returns where to go on, 0 at the end of the table. Process context.
+/// destination was deleted; returns where to go on, 0 at the end of the table. `ended` is told of each.
+/// Process context.
 pub(crate) fn collect<A: Carried>(
     conns: &ConnTable<A>,
     timeouts: &TimeoutTable,
     orphans: bool,
     mut cursor: u32,
     steps: usize,
+    ended: impl Fn(&ConnEntry<A>),
 ) -> u32 {
     let mut left = steps;
     while left > 0 {
@@ -45,7 +47,9 @@ pub(crate) fn collect<A: Carried>(
                 }
             });
             for entry in victims.iter().flatten() {
-                conns.remove(entry, &guard);
+                if conns.remove(entry, &guard) {
+                    ended(entry);
+                }
             }
             cursor = match next {
                 Some(next) => next,

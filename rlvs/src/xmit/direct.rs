@@ -5,6 +5,7 @@
 
 use super::Way;
 use crate::{
+    conn::ConnEntry,
     ext::Counter,
     family::Carried,
     kapi::{
@@ -15,7 +16,6 @@ use crate::{
         }, //
     }, //
 };
-use core::net::IpAddr;
 use rlvs_core::wire::ip::Header;
 
 /// Sends a client's packet to a real server that has the virtual address, too.
@@ -24,37 +24,46 @@ pub(super) fn to_server<A: Carried>(
     way: &Way<'_>,
     packet: Packet<'_>,
     ip: &Header<A>,
-    server: IpAddr,
+    entry: &ConnEntry<A>,
 ) -> Verdict {
-    match A::from_ip(server).and_then(|server| way.next_hop(server)) {
-        Some(dst) if dst.is_local() => to_ourselves::<A>(way, packet),
-        Some(dst) => forward(way, packet, ip, dst),
+    match A::from_ip(entry.dest.addr).and_then(|server| way.next_hop(server)) {
+        Some(dst) if dst.is_local() => to_ourselves(way, packet, entry),
+        Some(dst) => forward(way, packet, ip, entry, dst),
         None => super::unreachable::<A>(way, packet),
     }
 }
 
 /// Sends a client's packet where it wanted to go, if that is not here.
-pub(super) fn bypass<A: Carried>(way: &Way<'_>, packet: Packet<'_>, ip: &Header<A>) -> Verdict {
+pub(super) fn bypass<A: Carried>(
+    way: &Way<'_>,
+    packet: Packet<'_>,
+    ip: &Header<A>,
+    entry: &ConnEntry<A>,
+) -> Verdict {
     match way.to_server(ip.dst, A::UNSPECIFIED) {
         Some(dst) if dst.is_local() => way.drop(packet, Counter::NoRoute),
-        Some(dst) => forward(way, packet, ip, dst),
+        Some(dst) => forward(way, packet, ip, entry, dst),
         None => super::unreachable::<A>(way, packet),
     }
 }
 
 /// Lets a client's packet go on to the sockets of this host, which is the real server, if it is on its
 /// way there.
-pub(super) fn to_ourselves<A: Carried>(way: &Way<'_>, packet: Packet<'_>) -> Verdict {
+pub(super) fn to_ourselves<A: Carried>(
+    way: &Way<'_>,
+    packet: Packet<'_>,
+    entry: &ConnEntry<A>,
+) -> Verdict {
     if packet.goes_here::<A>() {
-        let_go(packet)
+        let_go(packet, entry)
     } else {
         way.drop(packet, Counter::NoRoute)
     }
 }
 
 /// Lets a packet go on, and nobody balance it again.
-pub(super) fn let_go(mut packet: Packet<'_>) -> Verdict {
-    packet.claim();
+pub(super) fn let_go<A: Carried>(mut packet: Packet<'_>, entry: &ConnEntry<A>) -> Verdict {
+    super::claim(&mut packet, entry, None);
     packet.accept()
 }
 
@@ -64,6 +73,7 @@ fn forward<A: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
     ip: &Header<A>,
+    entry: &ConnEntry<A>,
     dst: &Dst<A>,
 ) -> Verdict {
     if ip.src.is_loopback() {
@@ -74,7 +84,10 @@ fn forward<A: Carried>(
         return super::refuse::<A>(way, packet, problem);
     }
     match super::age(&mut packet, ip) {
-        Some(()) => super::send(way, packet, dst),
+        Some(()) => {
+            super::claim(&mut packet, entry, None);
+            super::send(way, packet, dst)
+        }
         None => way.drop(packet, Counter::NoMemory),
     }
 }

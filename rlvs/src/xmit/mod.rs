@@ -27,6 +27,10 @@ use crate::{
     },
     kapi::{
         bh::BhDisabled,
+        conntrack::{
+            self,
+            Ends, //
+        },
         family::Complaint,
         netfilter::Point,
         netns::Net,
@@ -176,10 +180,10 @@ pub(crate) fn pass<A: Carried>(
 ) -> Verdict {
     let dest = &entry.dest;
     match entry.via {
-        Via::Direct => direct::to_server(way, packet, ip, dest.addr),
-        Via::Tunnel => tunnel::to_server(way, packet, ip, dest.addr, dest.tunnel()),
-        Via::Bypass => direct::bypass(way, packet, ip),
-        Via::Local | Via::Nat | Via::FullNat(_) => direct::let_go(packet),
+        Via::Direct => direct::to_server(way, packet, ip, entry),
+        Via::Tunnel => tunnel::to_server(way, packet, ip, entry, dest.tunnel()),
+        Via::Bypass => direct::bypass(way, packet, ip, entry),
+        Via::Local | Via::Nat | Via::FullNat(_) => direct::let_go(packet, entry),
     }
 }
 
@@ -196,7 +200,7 @@ fn rewrite_to_server<A: Carried>(
     };
     let new = reply.reversed();
     if dst.is_local() {
-        return to_ourselves(way, packet, headers, &new);
+        return to_ourselves(way, packet, headers, entry, &new);
     }
     if headers.ip.src.is_loopback() && !entry.is_fullnat() {
         // Nobody else can answer it.
@@ -224,7 +228,10 @@ fn rewrite_to_server<A: Carried>(
         None => Some(()),
     };
     match inserted {
-        Some(()) => send(way, packet, dst),
+        Some(()) => {
+            claim(&mut packet, entry, Some(&new));
+            send(way, packet, dst)
+        }
         None => way.drop(packet, Counter::Malformed),
     }
 }
@@ -234,6 +241,7 @@ fn to_ourselves<A: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
     headers: &Headers<A>,
+    entry: &ConnEntry<A>,
     new: &Tuple<A>,
 ) -> Verdict {
     if new.dst.is_loopback() && way.point == Point::LocalIn && !headers.ip.src.is_loopback() {
@@ -248,8 +256,40 @@ fn to_ourselves<A: Carried>(
     if rewrite_to(bytes, headers, new, checksum).is_none() {
         return way.drop(packet, Counter::Malformed);
     }
-    packet.claim();
+    claim(&mut packet, entry, Some(new));
     packet.accept()
+}
+
+/// Takes a packet for ours, which will look like `new` if it is rewritten. conntrack keeps out of it, or if
+/// it is to keep the connection, learns how the answers look.
+#[inline]
+pub(crate) fn claim<A: Carried>(
+    packet: &mut Packet<'_>,
+    entry: &ConnEntry<A>,
+    new: Option<&Tuple<A>>,
+) {
+    if entry.is_tracked() {
+        let answers = new.map(|new| Ends {
+            src: (new.dst, new.dport),
+            dst: (new.src, new.sport),
+        });
+        packet.claim_tracked(answers.as_ref());
+    } else {
+        packet.claim();
+    }
+}
+
+/// Has conntrack forget a connection that has ended, if it was to keep it.
+#[cold]
+pub(crate) fn untrack<A: Carried>(net: &Net, entry: &ConnEntry<A>) {
+    if entry.is_tracked() {
+        let [original, _] = entry.keys();
+        let client = Ends {
+            src: (original.src, original.sport),
+            dst: (original.dst, original.dport),
+        };
+        conntrack::forget(net, original.proto, &client);
+    }
 }
 
 /// Sends a real server's packet to the client.
@@ -270,7 +310,7 @@ pub(crate) fn to_client<A: Carried>(
             return unreachable::<A>(way, packet);
         };
         if dst.is_local() {
-            return reinject(way, packet, headers, &new);
+            return reinject(way, packet, headers, entry, &new);
         }
         if let Some(problem) = problem(&packet, &headers.ip, dst.mtu(), dst.mtu()) {
             return refuse::<A>(way, packet, problem);
@@ -280,11 +320,14 @@ pub(crate) fn to_client<A: Carried>(
             .writable(headers.len())
             .and_then(|bytes| rewrite_and_age(bytes, headers, &new, checksum));
         return match done {
-            Some(()) => send(way, packet, dst),
+            Some(()) => {
+                claim(&mut packet, entry, Some(&new));
+                send(way, packet, dst)
+            }
             None => way.drop(packet, Counter::NoMemory),
         };
     }
-    reinject(way, packet, headers, &new)
+    reinject(way, packet, headers, entry, &new)
 }
 
 /// Gives a packet its new addresses and lets it go on where it is.
@@ -292,10 +335,12 @@ fn reinject<A: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
     headers: &Headers<A>,
+    entry: &ConnEntry<A>,
     new: &Tuple<A>,
 ) -> Verdict {
     match translate(&mut packet, headers, new) {
         Some(()) => {
+            claim(&mut packet, entry, Some(new));
             let redirected = new.dst != headers.tuple.dst;
             resume::<A>(way, packet, redirected)
         }
@@ -303,13 +348,12 @@ fn reinject<A: Carried>(
     }
 }
 
-/// Lets a translated packet go on where it is, with a new route if it needs one.
+/// Lets a translated packet, which is claimed, go on where it is, with a new route if it needs one.
 pub(crate) fn resume<A: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
     redirected: bool,
 ) -> Verdict {
-    packet.claim();
     let routed = match way.point {
         Point::LocalIn => true,
         _ if redirected => packet.reroute::<A>(way.net),
@@ -373,11 +417,10 @@ pub(crate) fn unreachable<A: Carried>(way: &Way<'_>, packet: Packet<'_>) -> Verd
     refuse::<A>(way, packet, Complaint::NoRoute)
 }
 
-/// Sends a packet that is ready over a route.
+/// Sends a packet that is ready and claimed over a route.
 #[inline]
 pub(crate) fn send<A: Carried>(way: &Way<'_>, mut packet: Packet<'_>, dst: &Dst<A>) -> Verdict {
     packet.set_route(dst);
-    packet.claim();
     packet.send::<A>(way.net)
 }
 

@@ -8,6 +8,7 @@
 
 use super::Way;
 use crate::{
+    conn::ConnEntry,
     ext::Counter,
     family::Carried,
     kapi::{
@@ -42,12 +43,12 @@ pub(super) fn to_server<A: Carried>(
     way: &Way<'_>,
     packet: Packet<'_>,
     ip: &Header<A>,
-    server: IpAddr,
+    entry: &ConnEntry<A>,
     tunnel: Tunnel,
 ) -> Verdict {
-    match server {
-        IpAddr::V4(server) => through(way, packet, ip, server, tunnel),
-        IpAddr::V6(server) => through(way, packet, ip, server, tunnel),
+    match entry.dest.addr {
+        IpAddr::V4(server) => through(way, packet, ip, entry, server, tunnel),
+        IpAddr::V6(server) => through(way, packet, ip, entry, server, tunnel),
     }
 }
 
@@ -56,6 +57,7 @@ fn through<I: Carried, O: Carried>(
     way: &Way<'_>,
     mut packet: Packet<'_>,
     ip: &Header<I>,
+    entry: &ConnEntry<I>,
     server: O,
     tunnel: Tunnel,
 ) -> Verdict {
@@ -63,7 +65,7 @@ fn through<I: Carried, O: Carried>(
         return super::unreachable::<I>(way, packet);
     };
     if dst.is_local() {
-        return super::direct::to_ourselves::<I>(way, packet);
+        return super::direct::to_ourselves(way, packet, entry);
     }
     if ip.src.is_loopback() {
         // Nobody else can answer it.

@@ -30,6 +30,10 @@ pub const IPPROTO_ICMPV6: u8 = 58;
 pub const IPPROTO_TCP: u8 = 6;
 /// UDP's number in the IP header.
 pub const IPPROTO_UDP: u8 = 17;
+/// The number of an encapsulated security payload in the IP header.
+pub const IPPROTO_ESP: u8 = 50;
+/// An authentication header's number in the IP header.
+pub const IPPROTO_AH: u8 = 51;
 /// SCTP's number in the IP header.
 pub const IPPROTO_SCTP: u8 = 132;
 
