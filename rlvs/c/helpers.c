@@ -554,7 +554,7 @@ __helper void rust_helper_rlvs_ct_forget(struct net *net, u16 family, u8 proto, 
 		struct nf_conn *ct = nf_ct_tuplehash_to_ctrack(found);
 
 		delete(ct, 0, 0);
-		nf_ct_put(ct);
+		nf_conntrack_put(&ct->ct_general);
 	}
 	if (find)
 		symbol_put(nf_conntrack_find_get);
