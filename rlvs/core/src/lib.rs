@@ -18,6 +18,7 @@ pub mod defence;
 pub mod filter;
 pub mod flow;
 pub mod listing;
+pub mod persist;
 pub mod proto;
 pub mod rate;
 pub mod sched;

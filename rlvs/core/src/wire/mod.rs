@@ -14,6 +14,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod options;
 pub mod rewrite;
+pub mod sip;
 pub mod tcp;
 pub mod toa;
 pub mod tunnel;
