@@ -64,13 +64,15 @@ def key(addr, port=None, proto=socket.IPPROTO_TCP):
 
 
 def service(addr, port=None, proto=socket.IPPROTO_TCP, sched=b"rr\0", full=True, *, flags=0, mask=0xFFFFFFFF,
-            timeout=0, netmask=None):
+            timeout=0, netmask=None, engine=None):
     """The SERVICE attribute; of a mark `addr` is the mark and `port` the family."""
     names = key(addr, port, proto)
     if netmask is None:
         ipv6 = names[0] == u16(1, socket.AF_INET6)
         netmask = struct.pack("=I", 128) if ipv6 else b"\xff" * 4
     rest = [attr(6, sched), attr(7, struct.pack("=II", flags, mask)), attr(8, timeout), attr(9, netmask)]
+    if engine:
+        rest.append(attr(11, engine + b"\0"))
     return nest(SERVICE, *names, *(rest if full else []))
 
 

@@ -283,7 +283,7 @@ def schedulers_to_come(box):
         box.adm(f"-D -t {VIP}:80", status=None)
 
 
-def engine_to_come(box):
+def engine(box):
     """The persistence engine that mainline has; ip_vs loads a module for it."""
     box.adm(f"-A -u {VIP}:5060 -s rr -p 60 --pe sip")
     box.adm("-Sn")
@@ -317,5 +317,5 @@ def namespaces(box):
 
 
 SCENARIOS = [services_v4, services_v6, marks, persistence, port_zero, flags, methods, thresholds, mixed_families,
-             timeouts, before_loopback, saved, zeroed, errors, edits, schedulers, schedulers_to_come, engine_to_come,
+             timeouts, before_loopback, saved, zeroed, errors, edits, schedulers, schedulers_to_come, engine,
              daemons, namespaces]

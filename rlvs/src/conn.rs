@@ -20,7 +20,8 @@ use crate::{
         },
         time, //
     },
-    pool::Lease, //
+    pool::Lease,
+    template::Control, //
 };
 use kernel::sync::{
     atomic::{
@@ -31,6 +32,11 @@ use kernel::sync::{
     Arc, //
 };
 use rlvs_core::{
+    defence::{
+        self,
+        Lottery,
+        Worth, //
+    },
     flow::{
         Direction,
         Tuple, //
@@ -85,8 +91,16 @@ impl Via {
 const STATE: u32 = 0xff;
 /// The client's packets carry its address: the server has not answered with data yet.
 const TOA: u32 = 1 << 8;
+/// Its template does not know yet that it is established.
+const UNASSURED: u32 = 1 << 9;
 /// conntrack keeps the connection, too.
-const TRACKED: u32 = 1 << 9;
+const TRACKED: u32 = 1 << 10;
+/// How many packets the client has sent, as far as that matters.
+const PACKETS: u32 = 0xf << 12;
+/// One of them.
+const PACKET: u32 = 1 << 12;
+/// So many need not be told from more.
+const MANY: u32 = Lottery::MOST * PACKET + PACKET;
 
 /// A connection; the table holds its tuples.
 pub(crate) struct Conn {
@@ -98,24 +112,48 @@ pub(crate) struct Conn {
     pub(crate) dest: Arc<Dest>,
     /// How its packets get there.
     pub(crate) via: Via,
+    /// The template that it was opened by.
+    control: Option<Control>,
 }
 
 /// Uses closer together than this many jiffies are not told apart, so that a busy connection's
 /// line stays clean.
 const GRAIN: u32 = time::HZ / 4;
 
+/// Idle for so many jiffies, it may be dropped while memory is short.
+const IDLE: u32 = defence::IDLE * time::HZ;
+
 impl Conn {
     /// A connection to `dest` in its first state. It counts as one of the destination's until it is
     /// dropped. `toa`: the client's address is to travel along; `tracked`: conntrack keeps it, too.
-    pub(crate) fn new(dest: Arc<Dest>, state: State, via: Via, toa: bool, tracked: bool) -> Self {
+    pub(crate) fn new(
+        dest: Arc<Dest>,
+        state: State,
+        via: Via,
+        toa: bool,
+        tracked: bool,
+        control: Option<Control>,
+    ) -> Self {
         dest.bind();
-        let flags = if toa { TOA } else { 0 } | if tracked { TRACKED } else { 0 };
+        let toa = if toa { TOA } else { 0 };
+        let tracked = if tracked { TRACKED } else { 0 };
+        let unassured = match &control {
+            Some(template) if !template.is_assured() => UNASSURED,
+            _ => 0,
+        };
         Self {
-            word: Atomic::new(u32::from(state as u8) | flags),
+            word: Atomic::new(u32::from(state as u8) | toa | tracked | unassured),
             seen: Atomic::new(time::now()),
             dest,
             via,
+            control,
         }
+    }
+
+    /// Was it opened by a template?
+    #[inline]
+    pub(crate) fn is_controlled(&self) -> bool {
+        self.control.is_some()
     }
 
     /// Is the source rewritten too?
@@ -160,13 +198,53 @@ impl Conn {
         now: u32,
     ) {
         self.count(direction, bytes);
+        if direction == Direction::Original && self.word.load(Relaxed) & PACKETS < MANY {
+            self.count_few();
+        }
         if now.wrapping_sub(self.seen.load(Relaxed)) >= GRAIN {
             self.seen.store(now, Relaxed);
         }
         if let Some(flags) = flags {
             let one_way = self.via.is_one_way();
             self.update(|state| proto::tcp::step(state, direction, flags, one_way));
+        } else if direction == Direction::Reply && self.word.load(Relaxed) & UNASSURED != 0 {
+            self.assure();
         }
+    }
+
+    /// One of the client's first packets.
+    #[cold]
+    fn count_few(&self) {
+        let mut word = self.word.load(Relaxed);
+        while word & PACKETS < MANY {
+            match self.word.cmpxchg(word, word.wrapping_add(PACKET), Relaxed) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Is it to be dropped, now that memory is short?
+    pub(crate) fn is_to_drop(&self, now: u32, lottery: &mut Lottery) -> bool {
+        let packets = (self.word.load(Relaxed) & PACKETS) / PACKET;
+        let drop = match defence::worth(self.state()) {
+            Worth::Nothing => true,
+            Worth::Little => self.idle(now) >= IDLE && lottery.draws(packets),
+            Worth::Much => false,
+        };
+        if let Some(template) = self.control.as_ref().filter(|_| drop) {
+            template.forsake();
+        }
+        drop
+    }
+
+    /// It is established: so its template is not forgotten with the first connection that is.
+    #[cold]
+    fn assure(&self) {
+        if let Some(template) = &self.control {
+            template.assure();
+        }
+        self.clear(UNASSURED);
     }
 
     /// Counts a packet of so many bytes. What the server of a deleted destination still sends is not
@@ -181,9 +259,13 @@ impl Conn {
     /// The server has answered with data: it knows the client by now.
     #[inline]
     pub(crate) fn server_spoke(&self) {
+        self.clear(TOA);
+    }
+
+    fn clear(&self, flag: u32) {
         let mut word = self.word.load(Relaxed);
-        while word & TOA != 0 {
-            match self.word.cmpxchg(word, word & !TOA, Relaxed) {
+        while word & flag != 0 {
+            match self.word.cmpxchg(word, word & !flag, Relaxed) {
                 Ok(_) => return,
                 Err(now) => word = now,
             }
@@ -208,6 +290,9 @@ impl Conn {
                 Ok(_) => {
                     if old.is_active() != new.is_active() {
                         self.dest.set_active(new.is_active());
+                    }
+                    if new == State::Established && word & UNASSURED != 0 {
+                        self.assure();
                     }
                     return;
                 }

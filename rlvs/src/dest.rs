@@ -85,6 +85,7 @@ pub(crate) struct Dest {
     overloaded: Atomic<bool>,
     active: Atomic<i32>,
     conns: Atomic<i32>,
+    templates: Atomic<i32>,
 }
 
 impl Dest {
@@ -103,6 +104,7 @@ impl Dest {
                 overloaded: Atomic::new(false),
                 active: Atomic::new(0),
                 conns: Atomic::new(0),
+                templates: Atomic::new(0),
             },
             GFP_KERNEL,
         )?)
@@ -177,9 +179,24 @@ impl Dest {
         unsigned(conns.saturating_sub(active))
     }
 
-    /// Whether connections still go there.
+    /// How many templates it has.
+    pub(crate) fn templates(&self) -> u32 {
+        unsigned(self.templates.load(Relaxed))
+    }
+
+    /// Whether no connections go there any more, and none will because of a template.
     pub(crate) fn is_idle(&self) -> bool {
-        self.conns.load(Relaxed) == 0
+        self.conns.load(Relaxed) == 0 && self.templates.load(Relaxed) == 0
+    }
+
+    /// Counts a new template. Any context.
+    pub(crate) fn bind_template(&self) {
+        self.templates.add(1, Relaxed);
+    }
+
+    /// Counts a template that ends. Any context.
+    pub(crate) fn unbind_template(&self) {
+        self.templates.add(-1, Relaxed);
     }
 
     /// Counts a new connection, an inactive one. Any context.

@@ -54,6 +54,8 @@ counters! {
     ConnReused = "conn_reused",
     /// No destination would take a new connection.
     NoDest = "no_dest",
+    /// A packet for a service with a persistence engine had nothing that the engine looks for.
+    NoPeData = "no_pe_data",
     /// The destination of a connection was gone.
     DestGone = "dest_gone",
     /// There was no route to the real server or to the client.
@@ -70,10 +72,6 @@ counters! {
     IcmpTranslated = "icmp_translated",
     /// An ICMP error was dropped for its checksum.
     IcmpChecksum = "icmp_checksum",
-    /// A packet would have opened a connection of a persistent service.
-    NotCarriedPersistence = "not_carried_persistence",
-    /// A packet would have opened a one-packet connection.
-    NotCarriedOnePacket = "not_carried_one_packet",
     /// A packet would have opened an SCTP connection.
     NotCarriedSctp = "not_carried_sctp",
 }

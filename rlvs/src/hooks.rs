@@ -311,7 +311,11 @@ fn is_over<A: Carried>(way: &Way<'_>, entry: &ConnEntry<A>, flags: Option<tcp::F
     if way.settings.expire_nodest_conn() && entry.dest.weight() == 0 {
         return true;
     }
-    let mode = way.settings.conn_reuse_mode();
+    // Who a template sends to the same server again has no use for another connection.
+    let mode = match entry.is_controlled() {
+        true => 0,
+        false => way.settings.conn_reuse_mode(),
+    };
     let reused = match entry.state() {
         State::TimeWait | State::Close => mode != 0,
         State::FinWait => mode & 2 != 0 && entry.is_one_way(),

@@ -30,6 +30,7 @@ mod service;
 mod stats;
 mod sysctl;
 mod table;
+mod template;
 mod xmit;
 
 use kapi::{
@@ -70,6 +71,7 @@ struct Rlvs {
     _sysctl: Registration<Registered<Settings>>,
     _netns: Registration<NetState>,
     _callbacks: BarrierOnDrop,
+    _templates: slab::Registration,
     _conns: (slab::Registration, slab::Registration),
     _rcu: BarrierOnDrop,
 }
@@ -82,6 +84,7 @@ impl kernel::Module for Rlvs {
             table::CONN_CACHES.v4.register(c"rlvs_conn")?,
             table::CONN_CACHES.v6.register(c"rlvs_conn6")?,
         );
+        let templates = table::TEMPLATE_CACHE.register(c"rlvs_template")?;
         let callbacks = BarrierOnDrop;
         // The families come before the namespaces' files: that is how we learn that ip_vs is
         // loaded before anything is touched. They answer nothing yet.
@@ -96,6 +99,7 @@ impl kernel::Module for Rlvs {
             _sysctl: sysctl,
             _netns: netns,
             _callbacks: callbacks,
+            _templates: templates,
             _conns: conns,
             _rcu: rcu,
         })

@@ -22,6 +22,11 @@ use crate::{
     filter::AddressFilter,
     kapi::{
         family::Defrag6,
+        hash::{
+            Entry,
+            Key,
+            Table, //
+        },
         mem,
         netfilter::{
             Hook,
@@ -49,7 +54,12 @@ use crate::{
     table::{
         self,
         Conns,
-        ServiceTable, //
+        ServiceTable,
+        TemplateTable, //
+    },
+    template::{
+        Template,
+        TemplateEntry, //
     },
     xmit::{
         self,
@@ -81,6 +91,7 @@ use kernel::{
     }, //
 };
 use rlvs_core::{
+    defence::Lottery,
     proto::State,
     rate, //
 };
@@ -121,6 +132,8 @@ pub(crate) struct NetState {
     pub(crate) conns: Conns,
     /// The destination of connections that have none.
     pub(crate) nowhere: Arc<Dest>,
+    /// Where clients of persistent services go.
+    pub(crate) templates: TemplateTable,
     /// Services, as packets find them.
     pub(crate) services: ServiceTable,
     /// Which addresses are ours.
@@ -134,8 +147,13 @@ pub(crate) struct NetState {
     /// Services, as operators see them.
     #[pin]
     pub(crate) config: Mutex<Config>,
+    /// Which connections are dropped while memory is short.
+    #[pin]
+    lottery: Mutex<Lottery>,
     /// Where the collection of expired connections goes on.
     cursors: Both<Cursors>,
+    /// Where that of templates does.
+    template_cursor: Atomic<u32>,
     /// When the collection is due, in jiffies.
     collect_at: Atomic<u32>,
     /// When the round of the configuration has begun, in jiffies.
@@ -167,6 +185,9 @@ const RESTING: i32 = 2;
 /// The collector passes over the whole table in so many runs, a second each.
 const RUNS_PER_PASS: usize = 4;
 
+/// While memory is short, so large a part of a table is looked at every second for what can be dropped.
+const DROPS_PER_PASS: usize = 32;
+
 /// Steps of a round of the configuration that are done in one go.
 const STEPS: usize = 32;
 
@@ -179,6 +200,17 @@ impl NetState {
         if self.kicked.load(Relaxed) == 0 && self.kicked.xchg(KICKED, Full) == 0 {
             self.work.kick();
         }
+    }
+
+    /// How many connections and templates there are.
+    pub(crate) fn conns_and_templates(&self) -> usize {
+        self.conns.len().saturating_add(self.templates.len())
+    }
+
+    /// Are there as many as there may be?
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.conns_and_templates() >= self.settings.conn_max()
     }
 
     /// How many buckets the connection table has now.
@@ -226,16 +258,19 @@ impl PerNet for NetState {
             )?,
             conns: Conns::new()?,
             nowhere: Dest::nowhere()?,
+            templates: TemplateTable::new()?,
             services: ServiceTable::new()?,
             filter <- AddressFilter::new(random::u32()),
             timeouts: TimeoutTable::new(),
             counters: ExtCounters::new()?,
             routes: Routes::new()?,
             config <- new_mutex!(Config::new()?),
+            lottery <- new_mutex!(Lottery::default()),
             cursors: Both {
                 v4: Atomic::new(0),
                 v6: Atomic::new(0),
             },
+            template_cursor: Atomic::new(0),
             collect_at: Atomic::new(time::now()),
             round_began: Atomic::new(time::now()),
             step_at: Atomic::new(time::now().wrapping_add(PERIOD)),
@@ -273,7 +308,7 @@ impl Deferred for NetState {
             busy = self.tend_config(now);
         }
         let serving = self.ipv4_hooks.is_registered() || self.ipv6_hooks.is_registered();
-        if busy || serving || self.conns.len() > 0 {
+        if busy || serving || self.conns_and_templates() > 0 {
             let (now, next) = (time::now(), [&self.collect_at, &self.step_at]);
             let delay = next.map(|at| time::until(at.load(Relaxed), now, PERIOD));
             self.work
@@ -298,33 +333,72 @@ impl NetState {
         let available = mem::available_pages();
         self.available.store(available, Relaxed);
         self.settings.defend(available);
+        if self.settings.drops_entries() {
+            self.drop_entries(net);
+        }
         self.tend::<Ipv4Addr>(net);
         self.tend::<Ipv6Addr>(net);
+        let orphans = self.settings.expire_nodest_conn();
+        let is_over = |entry: &TemplateEntry| {
+            let template: &Template = entry;
+            let orphan = orphans && !template.dest.is_available() && !template.is_in_control();
+            orphan || template.left(time::now_long()).is_none()
+        };
+        self.tend_table(&self.templates, &self.template_cursor, is_over, |_| {});
     }
 
-    /// The same for the connections of a family.
+    /// Takes out of a part of the tables what is not worth much.
+    fn drop_entries(&self, net: &Net) {
+        let mut lottery = self.lottery.lock();
+        self.drop_conns::<Ipv4Addr>(net, &mut lottery);
+        self.drop_conns::<Ipv6Addr>(net, &mut lottery);
+        let is_to_drop = |entry: &TemplateEntry| entry.is_to_drop(time::now_long(), &mut lottery);
+        drop_some(&self.templates, is_to_drop, |_| {});
+    }
+
+    fn drop_conns<A: Carried>(&self, net: &Net, lottery: &mut Lottery) {
+        drop_some(
+            A::of(&self.conns),
+            |entry| entry.is_to_drop(time::now(), lottery),
+            |entry| xmit::untrack(net, entry),
+        );
+    }
+
+    /// Sizes and collects the connections of a family.
     fn tend<A: Carried>(&self, net: &Net) {
-        let (conns, cursor) = (A::of(&self.conns), A::of(&self.cursors));
+        let orphans = self.settings.expire_nodest_conn();
+        self.tend_table(
+            A::of(&self.conns),
+            A::of(&self.cursors),
+            |entry| {
+                orphans && !entry.dest.is_available()
+                    || entry.is_expired(time::now(), &self.timeouts)
+            },
+            |entry| xmit::untrack(net, entry),
+        );
+    }
+
+    /// Sizes a table, and takes out of a part of it what is over; tells `ended` of each.
+    fn tend_table<K: Key, V: Send + Sync, const N: usize>(
+        &self,
+        table: &Table<K, V, N>,
+        cursor: &Atomic<u32>,
+        is_over: impl Fn(&Entry<K, V, N>) -> bool,
+        ended: impl Fn(&Entry<K, V, N>),
+    ) {
         let (wanted, buckets) = {
             let guard = rcu::read_lock();
-            (conns.wanted_buckets(&guard), conns.buckets(&guard))
+            (table.wanted_buckets(&guard), table.buckets(&guard))
         };
         if let Some(wanted) = wanted {
-            if conns.resize(wanted).is_err() {
+            if table.resize(wanted).is_err() {
                 // Without memory the table stays as it is, slower. Nobody may ask again before a
                 // second is over.
                 self.kicked.store(RESTING, Relaxed);
             }
         }
         let steps = (buckets / RUNS_PER_PASS).saturating_add(1);
-        let next = table::collect(
-            conns,
-            &self.timeouts,
-            self.settings.expire_nodest_conn(),
-            cursor.load(Relaxed),
-            steps,
-            |entry| xmit::untrack(net, entry),
-        );
+        let next = table::collect(table, cursor.load(Relaxed), steps, is_over, ended);
         cursor.store(next, Relaxed);
     }
 
@@ -360,6 +434,17 @@ impl NetState {
         self.step_at.store(time::now().wrapping_add(1), Relaxed);
         true
     }
+}
+
+/// Takes what is to be dropped out of a part of a table, anywhere.
+fn drop_some<K: Key, V: Send + Sync, const N: usize>(
+    table: &Table<K, V, N>,
+    is_to_drop: impl FnMut(&Entry<K, V, N>) -> bool,
+    ended: impl Fn(&Entry<K, V, N>),
+) {
+    let buckets = table.buckets(&rcu::read_lock());
+    let steps = buckets.div_ceil(DROPS_PER_PASS);
+    table::collect(table, random::u32(), steps, is_to_drop, ended);
 }
 
 impl Plane for NetState {

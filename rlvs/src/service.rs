@@ -30,11 +30,15 @@ use rlvs_core::{
         Family,
         FlowKey, //
     },
+    persist::{
+        self,
+        Engine,
+        Rules, //
+    },
     sched::{
         Candidate,
         Sched, //
     },
-    uapi::svc_flag,
     wire::{
         IPPROTO_TCP,
         IPPROTO_UDP, //
@@ -43,7 +47,7 @@ use rlvs_core::{
 
 /// The port where FTP servers are spoken to: a service there is also asked for the ports that it
 /// opens for data.
-pub(crate) const FTP: u16 = 21;
+pub(crate) const FTP: u16 = persist::FTP;
 
 /// What names a virtual service.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -110,10 +114,8 @@ impl Service {
     /// What it does with the first packet of a connection, to a port.
     #[inline]
     pub(crate) fn admit(&self, snapshot: &Snapshot, port: u16) -> Admission {
-        if snapshot.flags & svc_flag::PERSISTENT != 0 {
-            return Admission::NotCarried;
-        }
         match self.id {
+            _ if snapshot.persistence.is_some() => Admission::Open,
             ServiceId::Address { port: FTP, .. } if port != FTP => Admission::Pass,
             ServiceId::Address { port: 0, .. } if port != 0 => Admission::Refuse,
             _ => Admission::Open,
@@ -141,16 +143,26 @@ pub(crate) enum Admission {
     Pass,
     /// Refuses it: a service for all ports is meant to be persistent.
     Refuse,
-    /// Drops it: persistence is not carried yet.
-    NotCarried,
+}
+
+/// What a persistent service is set to.
+pub(crate) struct Persistence {
+    /// Which connections belong together.
+    pub(crate) rules: Rules,
+    /// What else tells clients apart.
+    pub(crate) engine: Option<Engine>,
+    /// How long a client is remembered, in jiffies.
+    pub(crate) timeout: u32,
 }
 
 /// How a service is set up. It never changes: another takes its place.
 pub(crate) struct Snapshot {
     /// Its scheduler; `None` schedules nothing.
     pub(crate) sched: Option<Sched>,
-    /// Of [`svc_flag`].
-    pub(crate) flags: u32,
+    /// Whether every UDP packet is scheduled anew.
+    pub(crate) one_packet: bool,
+    /// Whether clients stay with their server.
+    pub(crate) persistence: Option<Persistence>,
     /// The local addresses that FullNAT connections leave from.
     pub(crate) laddrs: KVec<Arc<LocalAddress>>,
     /// Its destinations.

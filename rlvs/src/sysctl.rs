@@ -218,6 +218,11 @@ impl Settings {
         self.ignore_tunneled.load(Relaxed) != 0
     }
 
+    /// Whether templates of a destination that takes no new connections are used no more.
+    pub(crate) fn expire_quiescent_template(&self) -> bool {
+        self.expire_quiescent_template.load(Relaxed) != 0
+    }
+
     /// Whether a connection may be opened by any of its packets.
     #[inline]
     pub(crate) fn sloppy_tcp(&self) -> bool {
@@ -236,6 +241,11 @@ impl Settings {
                 defence::rate(mode, available(), threshold, always)
             }
         }
+    }
+
+    /// Whether connections are dropped that are not worth much.
+    pub(crate) fn drops_entries(&self) -> bool {
+        defence::drops(self.drop_entry.load(Relaxed))
     }
 
     /// Has the modes of defence tell whether memory is short.

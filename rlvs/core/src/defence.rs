@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Dropping packets that would open connections, while memory is short or always: `drop_packet`.
+//! What is done while memory is short, or always: packets that would open connections are dropped
+//! (`drop_packet`), and connections that are not worth much (`drop_entry`).
 //!
 //! Memory is counted in pages.
+
+use crate::proto::State;
 
 /// Never.
 pub const OFF: i32 = 0;
@@ -35,6 +38,58 @@ pub fn rate(mode: i32, available: u64, threshold: i32, always: i32) -> u32 {
         ALWAYS if always < 0 => 1,
         ALWAYS => always.unsigned_abs(),
         _ => 0,
+    }
+}
+
+/// Does a mode drop connections now?
+pub fn drops(mode: i32) -> bool {
+    matches!(mode, ACTIVE | ALWAYS)
+}
+
+/// What a connection is worth to `drop_entry`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Worth {
+    /// Nothing: it may be a part of a flood.
+    Nothing,
+    /// If it has been idle for [`IDLE`] seconds, a [`Lottery`] decides.
+    Little,
+    /// It stays.
+    Much,
+}
+
+/// Idle for so many seconds, a connection may be drawn.
+pub const IDLE: u32 = 60;
+
+/// What a connection in that state is worth.
+pub fn worth(state: State) -> Worth {
+    match state {
+        State::SynRecv | State::SynAck => Worth::Nothing,
+        State::Established | State::Udp => Worth::Little,
+        _ => Worth::Much,
+    }
+}
+
+/// Draws among connections: of those that few packets have come by, the more the fewer there were.
+#[derive(Default)]
+pub struct Lottery([u32; Lottery::MOST as usize]);
+
+impl Lottery {
+    /// Who has sent more packets is not drawn.
+    pub const MOST: u32 = 8;
+
+    /// Is one drawn that so many packets have come by? Of those with as many as that, one in that many
+    /// is; the first one is.
+    pub fn draws(&mut self, packets: u32) -> bool {
+        let index = packets.checked_sub(1).and_then(|i| usize::try_from(i).ok());
+        let Some(left) = index.and_then(|index| self.0.get_mut(index)) else {
+            return false;
+        };
+        *left = left.saturating_sub(1);
+        let drawn = *left == 0;
+        if drawn {
+            *left = packets;
+        }
+        drawn
     }
 }
 
@@ -76,6 +131,32 @@ mod tests {
             [10, 1, 0, -5].map(|n| rate(ALWAYS, 0, 1024, n)),
             [10, 1, 0, 1]
         );
+    }
+
+    #[test]
+    fn half_open_connections_are_worth_nothing() {
+        for state in State::ALL {
+            let worth = worth(state);
+            assert_eq!(
+                worth == Worth::Nothing,
+                matches!(state.name(), "SYN_RECV" | "SYNACK" | "INIT1" | "INIT")
+            );
+            assert_eq!(
+                worth == Worth::Little,
+                matches!(state.name(), "ESTABLISHED" | "UDP")
+            );
+        }
+        assert_eq!([0, 1, 2, 3].map(drops), [false, false, true, true]);
+    }
+
+    #[test]
+    fn the_more_packets_the_fewer_are_drawn() {
+        let mut lottery = Lottery::default();
+        for packets in 0..20 {
+            let drawn = (0..840).filter(|_| lottery.draws(packets)).count() as u32;
+            let expected = 840u32.checked_div(packets).filter(|_| packets <= 8);
+            assert_eq!(drawn, expected.unwrap_or(0), "{packets}");
+        }
     }
 
     proptest! {

@@ -16,7 +16,10 @@ use crate::{
     },
 };
 use core::{
-    fmt,
+    fmt::{
+        self,
+        Write as _, //
+    },
     net::IpAddr, //
 };
 
@@ -201,6 +204,8 @@ pub struct Conn<'a> {
     pub origin: Option<&'a str>,
     /// When it expires, in seconds from now.
     pub expires: u32,
+    /// The name of the persistence engine that it was found by, and what that found.
+    pub found: Option<(&'a str, &'a [u8])>,
 }
 
 impl fmt::Display for Conn<'_> {
@@ -213,7 +218,13 @@ impl fmt::Display for Conn<'_> {
         if let Some(origin) = self.origin {
             write!(f, "{origin:<6} ")?;
         }
-        writeln!(f, "{:7}", self.expires)
+        write!(f, "{:7}", self.expires)?;
+        if let Some((engine, data)) = self.found {
+            write!(f, " {engine} ")?;
+            data.iter()
+                .try_for_each(|byte| f.write_char(char::from(*byte)))?;
+        }
+        f.write_str("\n")
     }
 }
 
@@ -546,6 +557,7 @@ mod tests {
             state: "ESTABLISHED",
             origin: None,
             expires: 899,
+            found: None,
         };
         assert_eq!(
             conn(v4(2), v4(80), v4(11)).to_string(),
@@ -577,6 +589,14 @@ mod tests {
         assert_eq!(
             template.to_string(),
             "IP  0A090002 0000 0A090007 0000 0A09000B 1F90 NONE            899\n"
+        );
+        let call = Conn {
+            found: Some(("sip", b"1234@phone")),
+            ..template
+        };
+        assert_eq!(
+            call.to_string(),
+            "IP  0A090002 0000 0A090007 0000 0A09000B 1F90 NONE            899 sip 1234@phone\n"
         );
         let other = Conn {
             proto: 50,

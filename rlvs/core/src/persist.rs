@@ -10,13 +10,14 @@ use core::net::IpAddr;
 use core::net::Ipv4Addr;
 use core::net::Ipv6Addr;
 
+use crate::flow::Family;
 use crate::flow::FlowKey;
 use crate::wire::sip;
 
 /// The protocol of a template of a mark, whose connections may be of any: `IPPROTO_IP`.
 pub const ANY_PROTOCOL: u8 = 0;
 /// The port where FTP servers are spoken to. Their data connections use others.
-const FTP: u16 = 21;
+pub const FTP: u16 = 21;
 
 /// What finds in a packet more to tell clients apart by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +56,19 @@ pub enum Asked {
     Mark(u32),
 }
 
+impl Asked {
+    /// What is shown of it beside clients of a family: a mark stands at the begin of an address.
+    pub fn address(self, client: Family) -> IpAddr {
+        match self {
+            Self::Address(addr) => addr,
+            Self::Mark(mark) => {
+                let [a, b, c, d] = mark.to_be_bytes();
+                client.address([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+            }
+        }
+    }
+}
+
 /// What a template is found by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TemplateKey {
@@ -68,6 +82,28 @@ pub struct TemplateKey {
     pub proto: u8,
     /// A digest of what an [`Engine`] found, so wide that no two are alike; 0 without one.
     pub digest: u64,
+}
+
+impl TemplateKey {
+    /// The key as words for a keyed hash: they mean nothing on another machine.
+    pub fn words(&self) -> [u32; 11] {
+        let words = |addr| match addr {
+            IpAddr::V4(addr) => [addr.to_bits(), 0, 0, 0],
+            IpAddr::V6(addr) => {
+                let [a, b, c, d, e, f, g, h] = addr.segments().map(u32::from);
+                [a << 16 | b, c << 16 | d, e << 16 | f, g << 16 | h]
+            }
+        };
+        let [a, b, c, d] = words(self.client);
+        let [e, f, g, h] = match self.asked {
+            Asked::Address(addr) => words(addr),
+            Asked::Mark(mark) => [mark, 0, 0, 1],
+        };
+        let port = u32::from(self.port) << 16 | u32::from(self.proto);
+        // CAST: The halves of the digest.
+        let (low, high) = (self.digest as u32, (self.digest >> 32) as u32);
+        [a, b, c, d, e, f, g, h, port, low, high]
+    }
 }
 
 /// What of a persistent service decides on its templates.
@@ -143,7 +179,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::flow::Family;
     use crate::wire::IPPROTO_TCP;
     use crate::wire::IPPROTO_UDP;
 
@@ -216,6 +251,15 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_shown_where_the_address_is() {
+        let mark = Asked::Mark(0x0102_0304);
+        assert_eq!(mark.address(Family::V4), IpAddr::from([1, 2, 3, 4]));
+        let six: IpAddr = "102:304::".parse().unwrap();
+        assert_eq!(mark.address(Family::V6), six);
+        assert_eq!(Asked::Address(six).address(Family::V6), six);
+    }
+
+    #[test]
     fn engines_have_names() {
         assert_eq!(Engine::from_name(b"sip"), Some(Engine::Sip));
         for other in [&b""[..], b"SIP", b"sip\0", b"si"] {
@@ -271,6 +315,28 @@ mod tests {
                 Rules { mark, port, netmask }.key(&flow, IPPROTO_TCP, 9)
             };
             prop_assert_eq!(key(ports.0), key(ports.1));
+        }
+
+        #[test]
+        fn every_field_is_in_the_words(client: u32, asked: u32, port: u16, proto: u8, digest: u64, bit in 0u32..64) {
+            let key = TemplateKey {
+                client: Ipv4Addr::from(client).into(),
+                asked: Asked::Mark(asked),
+                port,
+                proto,
+                digest,
+            };
+            let flip = 1u32 << (bit % 32);
+            for other in [
+                TemplateKey { client: Ipv4Addr::from(client ^ flip).into(), ..key },
+                TemplateKey { asked: Asked::Mark(asked ^ flip), ..key },
+                TemplateKey { asked: Asked::Address(Ipv4Addr::from(asked).into()), ..key },
+                TemplateKey { port: port ^ (1 << (bit % 16)), ..key },
+                TemplateKey { proto: proto ^ (1 << (bit % 8)), ..key },
+                TemplateKey { digest: digest ^ (1 << bit), ..key },
+            ] {
+                prop_assert_ne!(other.words(), key.words());
+            }
         }
 
         #[test]

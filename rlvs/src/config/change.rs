@@ -32,7 +32,10 @@ use crate::{
     kapi::{
         inet,
         netns::Net,
-        rcu::RcuPtr, //
+        rcu::{
+            RcuBox,
+            RcuPtr, //
+        }, //
     },
     pool::LocalAddress,
     service::{
@@ -108,6 +111,8 @@ impl Config {
             snapshot: RcuPtr::new(snapshot),
         };
         let service = Arc::new(service, GFP_KERNEL)?;
+        let added = spec.engine.map(|_| &service);
+        let engines = added.map(|_| self.engines(None, added)).transpose()?;
         let (mut ipv4, mut ipv6) = self.counts();
         match id.family() {
             Family::V4 => ipv4 = ipv4.saturating_add(1),
@@ -130,6 +135,9 @@ impl Config {
             retired: Counters::default(),
         };
         self.services.insert(room, entry);
+        if let Some(engines) = engines {
+            plane.services().set_engines(engines);
+        }
         self.changed();
         Ok(())
     }
@@ -137,12 +145,23 @@ impl Config {
     /// Changes what is set of a service.
     pub(crate) fn edit_service(
         &mut self,
+        plane: &impl Plane,
         id: &ServiceId,
         spec: ServiceSpec,
     ) -> Result<(), Refusal> {
+        let entry = self.find(id).ok_or(NO_SERVICE)?;
+        let (had, has) = (entry.spec.engine.is_some(), spec.engine.is_some());
+        let changed = (had != has).then(|| {
+            let with = has.then_some(&entry.service);
+            self.engines(Some(id), with)
+        });
+        let engines = changed.transpose()?;
         let (entry, pools) = self.entry(id)?;
         entry.publish(snapshot(pools, id, &spec, &entry.laddrs, entry.dests())?);
         entry.spec = spec;
+        if let Some(engines) = engines {
+            plane.services().set_engines(engines);
+        }
         self.changed();
         Ok(())
     }
@@ -155,8 +174,13 @@ impl Config {
         plane: &impl Plane,
         id: &ServiceId,
     ) -> Result<(), Refusal> {
-        let members = self.find(id).ok_or(NO_SERVICE)?.members.len();
-        let mut plots = Plots::new(members)?;
+        let entry = self.find(id).ok_or(NO_SERVICE)?;
+        let had = entry.spec.engine;
+        let mut plots = Plots::new(entry.members.len())?;
+        let engines = had.map(|_| self.engines(Some(id), None)).transpose()?;
+        if let Some(engines) = engines {
+            plane.services().set_engines(engines);
+        }
         if let Some(entry) = self.services.remove(id) {
             self.let_go(plane, &mut plots, entry);
         }
@@ -168,6 +192,7 @@ impl Config {
     pub(crate) fn flush(&mut self, net: &Net, plane: &impl Plane) -> Result<(), Refusal> {
         let members = self.services.iter().map(|entry| entry.members.len());
         let mut plots = Plots::new(members.fold(0, usize::saturating_add))?;
+        plane.services().set_engines(None);
         while let Some(entry) = self.services.pop() {
             self.let_go(plane, &mut plots, entry);
         }
@@ -334,6 +359,27 @@ impl Config {
         self.pools.outdate();
         self.changed();
         Ok(())
+    }
+
+    /// All services with a persistence engine, without that one, and with the other: packets are to find
+    /// them. `None` if there are none.
+    fn engines(
+        &self,
+        without: Option<&ServiceId>,
+        with: Option<&Arc<Service>>,
+    ) -> Result<Option<RcuBox<KVVec<Arc<Service>>>>> {
+        let entries = self.services.iter();
+        let others = entries.filter(|entry| {
+            entry.spec.engine.is_some() && without.is_none_or(|id| entry.id() != id)
+        });
+        let mut services = KVVec::new();
+        for service in Iterator::chain(others.map(|entry| &entry.service), with) {
+            services.push(service.clone(), GFP_KERNEL)?;
+        }
+        if services.is_empty() {
+            return Ok(None);
+        }
+        RcuBox::new(services).map(Some)
     }
 
     fn entry(&mut self, id: &ServiceId) -> Result<(&mut Entry, &mut Pools), Refusal> {

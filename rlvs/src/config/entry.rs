@@ -16,6 +16,7 @@ use crate::{
     pool::LocalAddress,
     service::{
         Method,
+        Persistence,
         Service,
         ServiceId,
         Slot,
@@ -32,12 +33,19 @@ use kernel::{
     sync::Arc, //
 };
 use rlvs_core::{
+    persist::{
+        Engine,
+        Rules, //
+    },
     rate::Counters,
     sched::{
         Kind,
         Sched, //
     },
-    uapi::method, //
+    uapi::{
+        method,
+        svc_flag, //
+    }, //
 };
 
 /// What an operator sets of a service.
@@ -52,6 +60,38 @@ pub(crate) struct ServiceSpec {
     /// Persistence netmask, or the length of a prefix of IPv6 in host order; as it stands in the
     /// message.
     pub(crate) netmask: [u8; 4],
+    /// Its persistence engine.
+    pub(crate) engine: Option<Engine>,
+}
+
+impl ServiceSpec {
+    /// What it is to do about clients that come again, as the service of that name.
+    fn persistence(&self, id: &ServiceId) -> Option<Persistence> {
+        if self.flags & svc_flag::PERSISTENT == 0 {
+            return None;
+        }
+        Some(Persistence {
+            rules: Rules {
+                mark: match *id {
+                    ServiceId::Mark { mark, .. } => Some(mark),
+                    ServiceId::Address { .. } => None,
+                },
+                port: id.port(),
+                netmask: self.netmask,
+            },
+            engine: self.engine,
+            timeout: self.timeout_jiffies,
+        })
+    }
+
+    /// The port of a destination that local ports are unique for; 0 if its connections go to many.
+    pub(super) fn server_port(&self, id: &ServiceId, port: u16) -> u16 {
+        if self.flags & svc_flag::PERSISTENT != 0 && id.port() == 0 {
+            0
+        } else {
+            port
+        }
+    }
 }
 
 /// A destination of a service.
@@ -173,7 +213,8 @@ pub(super) fn snapshot<'a>(
         let has_laddrs = !laddrs.is_empty();
         let method = match set.method {
             method if dest::fullnat(method, has_laddrs) => {
-                Method::FullNat(pools.ports(id, dest.addr, dest.port, laddrs)?)
+                let port = spec.server_port(id, dest.port);
+                Method::FullNat(pools.ports(id, dest.addr, port, laddrs)?)
             }
             method::MASQ => Method::Nat,
             method::TUNNEL => Method::Tunnel,
@@ -191,7 +232,8 @@ pub(super) fn snapshot<'a>(
     }
     RcuBox::new(Snapshot {
         sched: spec.kind.map(|kind| Sched::prepare(kind, &slots)),
-        flags: spec.flags,
+        one_packet: spec.flags & svc_flag::ONEPACKET != 0,
+        persistence: spec.persistence(id),
         laddrs: copy(laddrs.iter())?,
         slots,
     })

@@ -118,7 +118,8 @@ impl Pools {
             }
             for proto in entry.id().protocols() {
                 for laddr in entry.laddrs() {
-                    let key = key(entry.id(), *proto, server, member.dest.port, laddr.addr);
+                    let port = entry.spec().server_port(entry.id(), member.dest.port);
+                    let key = key(entry.id(), *proto, server, port, laddr.addr);
                     if let Some(kept) = self.tree.get_mut(&key) {
                         kept.wanted = self.sweep;
                     }

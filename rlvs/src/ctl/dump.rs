@@ -28,7 +28,8 @@ use rlvs_core::{
             svc, //
         },
         method,
-        svc_flag, //
+        svc_flag,
+        PE_NAME_MAX, //
     }, //
 };
 
@@ -45,20 +46,27 @@ pub(super) fn service(entry: &Entry, message: &mut Message<'_>) -> Result {
             }
         }
         let spec = entry.spec();
-        let mut name = [0; rlvs_core::uapi::SCHED_NAME_MAX + 1];
         let kind = spec.kind.map_or("none", |kind| kind.name());
-        for (to, from) in name.iter_mut().zip(kind.bytes()) {
-            *to = from;
+        put_name(nest, svc::SCHED_NAME, kind)?;
+        if let Some(engine) = spec.engine {
+            put_name(nest, svc::PE_NAME, engine.name())?;
         }
-        // With its NUL.
-        let len = kind.len().saturating_add(1);
-        nest.put(svc::SCHED_NAME, name.get(..len).unwrap_or(&name))?;
         let [a, b, c, d] = (spec.flags | svc_flag::HASHED).to_ne_bytes();
         nest.put(svc::FLAGS, &[a, b, c, d, 0xff, 0xff, 0xff, 0xff])?;
         nest.put_u32(svc::TIMEOUT, spec.timeout_jiffies / time::HZ)?;
         nest.put(svc::NETMASK, &spec.netmask)?;
         both_stats(nest, svc::STATS, svc::STATS64, &entry.stats())
     })
+}
+
+/// Puts a name with its NUL.
+fn put_name(message: &mut Message<'_>, attr: u16, name: &str) -> Result {
+    let mut text = [0; PE_NAME_MAX + 1];
+    for (to, from) in text.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    let len = name.len().saturating_add(1);
+    message.put(attr, text.get(..len).unwrap_or(&text))
 }
 
 /// Puts a destination of `entry`. Whoever does not know rlvs is told that FullNAT is NAT: it has no
@@ -87,7 +95,7 @@ pub(super) fn dest(
         nest.put_u32(dest_attr::L_THRESH, spec.lower)?;
         nest.put_u32(dest_attr::ACTIVE_CONNS, dest.active())?;
         nest.put_u32(dest_attr::INACT_CONNS, dest.inactive())?;
-        nest.put_u32(dest_attr::PERSIST_CONNS, 0)?;
+        nest.put_u32(dest_attr::PERSIST_CONNS, dest.templates())?;
         nest.put_u16(dest_attr::ADDR_FAMILY, Family::of(dest.addr).number())?;
         both_stats(nest, dest_attr::STATS, dest_attr::STATS64, &member.stats())
     })

@@ -196,7 +196,7 @@ fn set<'a>(info: &'a Info, state: &NetState) -> Result<(), Refused<'a>> {
         let spec = new.spec(&id, entry.map_or(0, |entry| entry.spec().flags))?;
         return match command {
             cmd::NEW_SERVICE => config.add_service(info.net(), state, id, spec),
-            _ => config.edit_service(&id, spec),
+            _ => config.edit_service(state, &id, spec),
         }
         .map_err(refused);
     }

@@ -29,6 +29,7 @@ use kernel::{
 };
 use rlvs_core::{
     flow::Family,
+    persist::Engine,
     sched::Kind,
     uapi::{
         ipvs::{
@@ -135,11 +136,18 @@ impl<'a> NewService<'a> {
                 kind => kind,
             },
         };
-        if let Some(engine) = self.engine {
-            if !read(engine, Attr::string)?.is_empty() {
-                return Err(Refused::new(ENOENT, c"no such persistence engine").at(engine));
-            }
-        }
+        let engine = match self.engine {
+            None => None,
+            Some(attr) => match read(attr, Attr::string)? {
+                b"" => None,
+                name => match Engine::from_name(name) {
+                    None => {
+                        return Err(Refused::new(ENOENT, c"no such persistence engine").at(attr))
+                    }
+                    engine => engine,
+                },
+            },
+        };
         let netmask = read(self.netmask, Attr::u32)?;
         if id.family() == Family::V6 && !(1..=128).contains(&netmask) {
             return Err(
@@ -155,6 +163,7 @@ impl<'a> NewService<'a> {
             // Like mainline, which holds it so.
             timeout_jiffies: read(self.timeout, Attr::u32)?.wrapping_mul(time::HZ),
             netmask: netmask.to_ne_bytes(),
+            engine,
         })
     }
 }

@@ -434,6 +434,16 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         }
     }
 
+    /// A keyed digest of bytes, wide enough to stand for them: strangers cannot choose two that are alike.
+    pub(crate) fn digest(&self, bytes: &[u8]) -> u64 {
+        let key = bindings::siphash_key_t {
+            // CAST: Of the same width on the 64-bit machines we run on.
+            key: self.seed.0.key.map(|word| word as u64),
+        };
+        // SAFETY: The bytes and the key are valid for the call, whatever their alignment.
+        unsafe { bindings::__siphash_unaligned(bytes.as_ptr().cast(), bytes.len(), &raw const key) }
+    }
+
     #[inline]
     fn hash(&self, key: &K) -> u32 {
         key.hash(&self.seed)

@@ -17,6 +17,13 @@ pub(crate) fn now() -> u32 {
     unsafe { bindings::rlvs_jiffies() as u32 }
 }
 
+/// The time now, in jiffies, which do not wrap.
+#[inline]
+pub(crate) fn now_long() -> u64 {
+    // SAFETY: Reads a variable.
+    unsafe { bindings::rlvs_jiffies() as u64 }
+}
+
 /// Jiffies from `now` to `then`; 0 if it has come, or is further away than `most`.
 pub(crate) fn until(then: u32, now: u32, most: u32) -> u32 {
     let left = then.wrapping_sub(now);

@@ -22,7 +22,8 @@ use crate::{
         proc::Show,
         time, //
     },
-    netns::NetState, //
+    netns::NetState,
+    template::TemplateEntry, //
 };
 use core::net::{
     Ipv4Addr,
@@ -32,7 +33,10 @@ use kernel::{
     seq_file::SeqFile,
     sync::rcu, //
 };
-use rlvs_core::listing;
+use rlvs_core::{
+    flow::Family,
+    listing, //
+};
 
 /// Connections that are listed in one go, under a lock that keeps new ones out of their buckets.
 const MOST: usize = 32;
@@ -54,10 +58,16 @@ impl<const SYNC: bool> Show for Conns<SYNC> {
             );
             return Some(1);
         };
-        // First all of IPv4, then all of IPv6.
-        let next = match u32::try_from(cursor) {
-            Ok(cursor) => some::<Ipv4Addr, SYNC>(state, cursor, out).or(Some(V6)),
-            Err(_) => some::<Ipv6Addr, SYNC>(state, cursor as u32, out).map(|next| next | V6),
+        // First all of IPv4, then all of IPv6, then templates.
+        // CAST: The hash.
+        let hash = cursor as u32;
+        let next = match cursor {
+            0..V6 => some::<Ipv4Addr, SYNC>(state, hash, out).or(Some(V6)),
+            V6..TEMPLATES => {
+                let next = some::<Ipv6Addr, SYNC>(state, hash, out);
+                next.map(|next| next | V6).or(Some(TEMPLATES))
+            }
+            _ => templates::<SYNC>(state, hash, out).map(|next| next | TEMPLATES),
         };
         // Empty steps are many, and none of them returns to user space.
         time::cond_resched();
@@ -65,8 +75,9 @@ impl<const SYNC: bool> Show for Conns<SYNC> {
     }
 }
 
-/// Where the hashes of IPv6 begin among the cursors.
+/// Where the hashes of IPv6 begin among the cursors, and where those of templates do.
 const V6: u64 = 1 << 32;
+const TEMPLATES: u64 = 2 << 32;
 
 /// Prints some connections of a family; returns the hash where the next ones begin.
 fn some<A: Carried, const SYNC: bool>(state: &NetState, cursor: u32, out: &SeqFile) -> Option<u64> {
@@ -78,6 +89,40 @@ fn some<A: Carried, const SYNC: bool>(state: &NetState, cursor: u32, out: &SeqFi
         }
     });
     next.map(u64::from)
+}
+
+/// The same for templates.
+fn templates<const SYNC: bool>(state: &NetState, cursor: u32, out: &SeqFile) -> Option<u64> {
+    let now = time::now_long();
+    let templates = &state.templates;
+    let next = templates.scan(cursor, MOST, &rcu::read_lock(), |entry| {
+        if let Some(left) = entry.left(now) {
+            template::<SYNC>(entry, left, out);
+        }
+    });
+    next.map(u64::from)
+}
+
+fn template<const SYNC: bool>(entry: &TemplateEntry, left: u64, out: &SeqFile) {
+    let [key] = entry.keys();
+    // Mainline has no place for it in the other file.
+    let found = entry.found.as_ref().filter(|_| !SYNC);
+    print(
+        out,
+        listing::Conn {
+            proto: key.proto,
+            client: (key.client, 0),
+            service: (key.asked.address(Family::of(key.client)), key.port),
+            server: (entry.dest.addr, entry.port),
+            state: match entry.is_assured() {
+                true => "ASSURED",
+                false => "NONE",
+            },
+            origin: SYNC.then_some("LOCAL"),
+            expires: u32::try_from(left / u64::from(time::HZ)).unwrap_or(u32::MAX),
+            found: found.map(|(engine, data)| (engine.name(), &**data)),
+        },
+    );
 }
 
 fn conn<A: Carried, const SYNC: bool>(entry: &ConnEntry<A>, expires: u32, out: &SeqFile) {
@@ -97,6 +142,7 @@ fn conn<A: Carried, const SYNC: bool>(entry: &ConnEntry<A>, expires: u32, out: &
             // Nobody sends us connections yet.
             origin: SYNC.then_some("LOCAL"),
             expires,
+            found: None,
         },
     );
 }

@@ -42,7 +42,7 @@ impl Show for Status {
     fn show(net: &Net, _record: u64, out: &SeqFile) -> Option<u64> {
         let state = NetState::of(net)?;
         let conns = &state.conns;
-        let entries = conns.len();
+        let entries = state.conns_and_templates();
         // A lock that is taken within the call would last as long as the call.
         let buckets = state.conn_table_size() as usize;
         print(

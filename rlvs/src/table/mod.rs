@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The tables of a namespace: connections and services, read under RCU.
+//! The tables of a namespace: connections, templates and services, read under RCU.
 
 mod collect;
 mod conns;
 mod services;
+mod templates;
 
 pub(crate) use self::{
     collect::collect,
     conns::{
-        ConnTable,
         Conns,
         CONN_CACHES, //
     },
@@ -17,5 +17,9 @@ pub(crate) use self::{
         ServiceTable,
         Wanted,
         FTP_DATA, //
+    },
+    templates::{
+        TemplateTable,
+        TEMPLATE_CACHE, //
     }, //
 };

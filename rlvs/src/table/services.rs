@@ -12,7 +12,11 @@ use crate::{
             Table, //
         },
         inet,
-        netns::Net, //
+        netns::Net,
+        rcu::{
+            RcuBox,
+            RcuPtr, //
+        }, //
     },
     service::{
         Service,
@@ -82,6 +86,9 @@ pub(crate) struct ServiceTable {
     marks: Atomic<i32>,
     ftp: Atomic<i32>,
     all_ports: Atomic<i32>,
+    /// Those with a persistence engine.
+    engines: RcuPtr<KVVec<Arc<Service>>>,
+    has_engines: Atomic<bool>,
 }
 
 impl ServiceTable {
@@ -92,6 +99,8 @@ impl ServiceTable {
             marks: Atomic::new(0),
             ftp: Atomic::new(0),
             all_ports: Atomic::new(0),
+            engines: RcuPtr::null(),
+            has_engines: Atomic::new(false),
         })
     }
 
@@ -145,6 +154,23 @@ impl ServiceTable {
             return None;
         }
         at(0)
+    }
+
+    /// Are there services with a persistence engine?
+    #[inline]
+    pub(crate) fn has_engines(&self) -> bool {
+        self.has_engines.load(Relaxed)
+    }
+
+    /// Those services.
+    pub(crate) fn with_engines<'g>(&'g self, guard: &'g Guard) -> Option<&'g [Arc<Service>]> {
+        self.engines.load(guard).map(|services| &**services)
+    }
+
+    /// These are all services with a persistence engine. The caller is alone.
+    pub(crate) fn set_engines(&self, services: Option<RcuBox<KVVec<Arc<Service>>>>) {
+        self.has_engines.store(services.is_some(), Relaxed);
+        drop(self.engines.replace(services));
     }
 
     #[inline]

@@ -5,6 +5,9 @@
 //! What is configured and not carried yet opens none: its packets are dropped, and each kind of them
 //! has a counter.
 
+mod outward;
+mod persist;
+
 use crate::{
     conn::{
         Conn,
@@ -44,6 +47,10 @@ use crate::{
         CONN_CACHES,
         FTP_DATA, //
     },
+    template::{
+        Control,
+        Template, //
+    },
     xmit::{
         self,
         Way, //
@@ -51,7 +58,10 @@ use crate::{
 };
 use kernel::{
     alloc::KBox,
-    sync::rcu::Guard, //
+    sync::{
+        rcu::Guard,
+        Arc, //
+    }, //
 };
 use rlvs_core::{
     flow::{
@@ -59,7 +69,6 @@ use rlvs_core::{
         FlowKey,
         Tuple, //
     },
-    uapi::svc_flag,
     wire::{
         headers::{
             Headers,
@@ -89,9 +98,21 @@ enum Refusal {
 pub(crate) fn open<A: Carried>(
     state: &NetState,
     way: &Way<'_>,
-    packet: Packet<'_>,
+    mut packet: Packet<'_>,
     headers: &Headers<A>,
 ) -> Verdict {
+    if way.point != Point::LocalIn && state.services.has_engines() {
+        if let Some(opened) = outward::open(state, way, &mut packet, headers) {
+            let entry = opened.entry();
+            entry.saw(
+                Direction::Reply,
+                packet.len(),
+                headers.segment.flags(),
+                way.now,
+            );
+            return xmit::to_client(way, packet, headers, entry);
+        }
+    }
     if way.point == Point::Forward {
         return packet.accept();
     }
@@ -110,15 +131,15 @@ pub(crate) fn open<A: Carried>(
         // sends back by active FTP is no request.
         return packet.accept();
     }
-    let entry = match schedule(state, way, service, headers) {
-        Ok(entry) => entry,
+    let opened = match schedule(state, way, service, &mut packet, headers) {
+        Ok(opened) => opened,
         Err(Refusal::Opened) => match A::of(&state.conns).find(&headers.tuple, way.guard) {
-            Some(hit) if hit.index == ORIGINAL => hit.entry,
+            Some(hit) if hit.index == ORIGINAL => Opened::Kept(hit.entry),
             _ => return way.drop(packet, Counter::ConnConflict),
         },
         Err(Refusal::Pass) => return packet.accept(),
         Err(Refusal::Drop(Counter::NoDest)) => match bypass(state, way, service, headers) {
-            Some(entry) => entry,
+            Some(opened) => opened,
             None => {
                 packet.complain::<A>(way.net, Complaint::NoPort);
                 return way.drop(packet, Counter::NoDest);
@@ -127,6 +148,7 @@ pub(crate) fn open<A: Carried>(
         Err(Refusal::Drop(why)) => return way.drop(packet, why),
         Err(Refusal::Exhausted) => return packet.drop(),
     };
+    let entry = opened.entry();
     entry.saw(
         Direction::Original,
         packet.len(),
@@ -136,27 +158,42 @@ pub(crate) fn open<A: Carried>(
     xmit::to_server(way, packet, headers, entry)
 }
 
+/// A connection that was opened.
+enum Opened<'g, A: Carried> {
+    /// It was published.
+    Kept(&'g ConnEntry<A>),
+    /// It is for this packet alone.
+    Once(KBox<ConnEntry<A>>),
+}
+
+impl<A: Carried> Opened<'_, A> {
+    fn entry(&self) -> &ConnEntry<A> {
+        match self {
+            Self::Kept(entry) => entry,
+            Self::Once(entry) => entry,
+        }
+    }
+}
+
 /// Chooses a destination and publishes the connection.
 fn schedule<'g, A: Carried>(
     state: &'g NetState,
     way: &'g Way<'_>,
     service: &'g Service,
+    packet: &mut Packet<'_>,
     headers: &Headers<A>,
-) -> Result<&'g ConnEntry<A>, Refusal> {
+) -> Result<Opened<'g, A>, Refusal> {
     let tuple = &headers.tuple;
     if state.is_to_drop() {
         return Err(Refusal::Drop(Counter::DropPacket));
     }
     let snapshot = service.snapshot.load(way.guard);
-    let snapshot = snapshot.ok_or(Refusal::Drop(Counter::NoDest))?;
+    let no_dest = Refusal::Drop(Counter::NoDest);
+    let snapshot = snapshot.ok_or(no_dest)?;
     match service.admit(snapshot, tuple.dport) {
         Admission::Open => {}
         Admission::Pass => return Err(Refusal::Pass),
         Admission::Refuse => return Err(Refusal::Drop(Counter::NoDest)),
-        Admission::NotCarried => return Err(Refusal::Drop(Counter::NotCarriedPersistence)),
-    }
-    if snapshot.flags & svc_flag::ONEPACKET != 0 && tuple.proto == IPPROTO_UDP {
-        return Err(Refusal::Drop(Counter::NotCarriedOnePacket));
     }
     let key = FlowKey {
         client: tuple.src.into(),
@@ -164,27 +201,61 @@ fn schedule<'g, A: Carried>(
         service: tuple.dst.into(),
         service_port: tuple.dport,
     };
-    let slot = service
-        .pick(snapshot, &key)
-        .ok_or(Refusal::Drop(Counter::NoDest))?;
-    if state.conns.len() >= state.settings.conn_max() {
+    let goal = match &snapshot.persistence {
+        None => {
+            let slot = service.pick(snapshot, &key);
+            let slot = slot.ok_or(Refusal::Drop(Counter::NoDest))?;
+            Goal {
+                slot,
+                port: match slot.dest.port {
+                    0 => tuple.dport,
+                    port => port,
+                },
+                template: None,
+            }
+        }
+        Some(persistence) => {
+            let proto = tuple.proto;
+            let data = persist::data(persistence, packet, headers)?;
+            persist::choose(
+                state,
+                way,
+                service,
+                snapshot,
+                persistence,
+                proto,
+                &key,
+                data,
+            )?
+        }
+    };
+    if state.is_full() {
         return Err(Refusal::Drop(Counter::ConnLimit));
     }
     if let ServiceId::Mark { .. } = service.id {
         // Later packets of the connection may come without the mark.
         state.filter.add(tuple.dst.into());
     }
+    let traffic = &goal.slot.dest.traffic;
+    if snapshot.one_packet && tuple.proto == IPPROTO_UDP {
+        let (entry, _) = connection(state, snapshot, &goal, tuple, &headers.segment)?;
+        if let Some(template) = goal.template {
+            template.count();
+        }
+        traffic.opened();
+        return Ok(Opened::Once(entry));
+    }
     let mut tries = LEASE_TRIES;
     loop {
-        let (entry, answers) = connection(state, snapshot, slot, headers)?;
+        let (entry, answers) = connection(state, snapshot, &goal, tuple, &headers.segment)?;
         let conns = A::of(&state.conns);
         match conns.insert(entry, [Role::Unique, answers], way.guard) {
             Ok(entry) => {
-                slot.dest.traffic.opened();
+                traffic.opened();
                 if conns.is_crowded(way.guard) {
                     state.kick();
                 }
-                return Ok(entry);
+                return Ok(Opened::Kept(entry));
             }
             Err(0) => return Err(Refusal::Opened),
             Err(_) => state.counters.count(Counter::ConnConflict),
@@ -195,16 +266,25 @@ fn schedule<'g, A: Carried>(
     }
 }
 
-/// Makes the connection that a packet opens to a destination, and tells what the key of its answers
-/// is good for.
+/// Where a new connection goes.
+struct Goal<'g> {
+    /// The destination.
+    slot: &'g Slot,
+    /// The port there.
+    port: u16,
+    /// The template that says so.
+    template: Option<&'g Arc<Template>>,
+}
+
+/// Makes the connection that a packet opens, and tells what the key of its answers is good for.
 fn connection<A: Carried>(
     state: &NetState,
     snapshot: &Snapshot,
-    slot: &Slot,
-    headers: &Headers<A>,
+    goal: &Goal<'_>,
+    tuple: &Tuple<A>,
+    segment: &Segment,
 ) -> Result<(KBox<ConnEntry<A>>, Role), Refusal> {
-    let tuple = &headers.tuple;
-    let (via, source, answers) = match &slot.method {
+    let (via, source, answers) = match &goal.slot.method {
         Method::Nat => (Via::Nat, (tuple.src, tuple.sport), Role::Shared),
         Method::FullNat(ports) => {
             let (lease, source) = lease(state, snapshot, ports, tuple)?;
@@ -219,28 +299,25 @@ fn connection<A: Carried>(
         // Only its port is of interest.
         Role::Unused => A::UNSPECIFIED,
         // Whatever rewrites addresses is of one family.
-        _ => A::from_ip(slot.dest.addr).ok_or(Refusal::Drop(Counter::NoRoute))?,
+        _ => A::from_ip(goal.slot.dest.addr).ok_or(Refusal::Drop(Counter::NoRoute))?,
     };
     let reply = Tuple {
         src: server,
         dst: source.0,
-        sport: match slot.dest.port {
-            0 => tuple.dport,
-            port => port,
-        },
+        sport: goal.port,
         dport: source.1,
         proto: tuple.proto,
     };
     let toa = matches!(via, Via::FullNat(_))
-        && matches!(headers.segment, Segment::Tcp(_))
+        && matches!(segment, Segment::Tcp(_))
         && state.settings.toa();
-    let first = headers.segment.first_state();
     let conn = Conn::new(
-        slot.dest.clone(),
-        first,
+        goal.slot.dest.clone(),
+        segment.first_state(),
         via,
         toa,
         state.settings.conntrack(),
+        goal.template.map(Control::new),
     );
     A::of(&CONN_CACHES)
         .alloc(Entry::new([*tuple, reply], conn))
@@ -256,12 +333,12 @@ fn bypass<'g, A: Carried>(
     way: &'g Way<'_>,
     service: &Service,
     headers: &Headers<A>,
-) -> Option<&'g ConnEntry<A>> {
+) -> Option<Opened<'g, A>> {
     let tuple = &headers.tuple;
     let wanted = state.settings.cache_bypass()
         && matches!(service.id, ServiceId::Mark { .. })
         && inet::is_elsewhere(way.net, tuple.dst.into());
-    if !wanted || state.conns.len() >= state.settings.conn_max() {
+    if !wanted || state.is_full() {
         return None;
     }
     state.filter.add(tuple.dst.into());
@@ -279,14 +356,18 @@ fn bypass<'g, A: Carried>(
         Via::Bypass,
         false,
         state.settings.conntrack(),
+        None,
     );
     let entry = A::of(&CONN_CACHES)
         .alloc(Entry::new([*tuple, nowhere], conn))
         .ok()?;
+    let snapshot = service.snapshot.load(way.guard)?;
+    if snapshot.one_packet && tuple.proto == IPPROTO_UDP {
+        return Some(Opened::Once(entry));
+    }
     let conns = A::of(&state.conns);
-    conns
-        .insert(entry, [Role::Unique, Role::Unused], way.guard)
-        .ok()
+    let entry = conns.insert(entry, [Role::Unique, Role::Unused], way.guard);
+    entry.ok().map(Opened::Kept)
 }
 
 /// Takes a local address and port for a connection.
