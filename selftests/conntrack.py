@@ -37,12 +37,19 @@ def known(world, port):
 
 # Counts what conntrack thinks of packets on their way, and has it see them.
 WATCH = """
-    counter seen_new {} counter seen_established {} counter seen_untracked {}
-    chain forward { type filter hook forward priority 0;
-        ct state new counter name seen_new; ct state established counter name seen_established;
-        ct state untracked counter name seen_untracked }
-    chain post { type filter hook postrouting priority 200;
-        ct state untracked counter name seen_untracked }
+    counter seen_new { }
+    counter seen_established { }
+    counter seen_untracked { }
+    chain forward {
+        type filter hook forward priority 0;
+        ct state new counter name seen_new
+        ct state established counter name seen_established
+        ct state untracked counter name seen_untracked
+    }
+    chain post {
+        type filter hook postrouting priority 200;
+        ct state untracked counter name seen_untracked
+    }
 """
 
 
