@@ -109,6 +109,13 @@ __helper void rust_helper_rlvs_cond_resched(void)
 	cond_resched();
 }
 
+/* For what RCU callbacks drop, too. */
+__helper void rust_helper_rlvs_cond_resched_in_task(void)
+{
+	if (!in_interrupt())
+		cond_resched();
+}
+
 __helper unsigned long rust_helper_rlvs_jiffies(void)
 {
 	return jiffies;

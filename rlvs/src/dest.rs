@@ -80,6 +80,7 @@ pub(crate) struct Dest {
     tunnel: Atomic<u64>,
     available: Atomic<bool>,
     weight: Atomic<u32>,
+    last_weight: Atomic<u32>,
     upper: Atomic<i32>,
     lower: Atomic<i32>,
     overloaded: Atomic<bool>,
@@ -99,6 +100,7 @@ impl Dest {
                 tunnel: Atomic::new(0),
                 available: Atomic::new(false),
                 weight: Atomic::new(0),
+                last_weight: Atomic::new(0),
                 upper: Atomic::new(0),
                 lower: Atomic::new(0),
                 overloaded: Atomic::new(false),
@@ -121,6 +123,8 @@ impl Dest {
     pub(crate) fn configure(&self, spec: &DestSpec) {
         self.weight.store(spec.weight, Relaxed);
         self.tunnel.store(spec.tunnel.pack(), Relaxed);
+        self.last_weight
+            .store(self.last_weight_with(spec.weight), Relaxed);
         let lower = match spec.lower {
             0 => spec.upper.wrapping_sub(spec.upper >> 2),
             lower => lower,
@@ -139,6 +143,7 @@ impl Dest {
     /// Is no longer available: its service has let it go.
     pub(crate) fn dismiss(&self) {
         self.available.store(false, Relaxed);
+        self.last_weight.store(0, Relaxed);
     }
 
     /// How packets of the tunnel method are wrapped.
@@ -158,6 +163,15 @@ impl Dest {
     #[inline]
     pub(crate) fn weight(&self) -> u32 {
         self.weight.load(Relaxed)
+    }
+
+    /// The last weight that is not 0 of those that its service has set, `weight` being the next; 0 if
+    /// there is none.
+    pub(crate) fn last_weight_with(&self, weight: u32) -> u32 {
+        match weight {
+            0 => self.last_weight.load(Relaxed),
+            weight => weight,
+        }
     }
 
     /// Whether it has reached its upper threshold and not yet come back under the lower one.

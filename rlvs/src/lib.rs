@@ -22,6 +22,7 @@ mod family;
 mod filter;
 mod hooks;
 mod icmp;
+mod locality;
 mod netns;
 mod open;
 mod pool;

@@ -408,7 +408,7 @@ impl NetState {
         let began = self.round_began.load(Relaxed);
         for _ in 0..STEPS {
             // The lock is free in between.
-            let step = self.config.lock().step(self.settings.estimates());
+            let step = self.config.lock().step(&self.settings);
             match step {
                 Step::Now => time::cond_resched(),
                 Step::Slice { done, slices } => {

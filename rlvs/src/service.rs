@@ -8,7 +8,11 @@
 
 use crate::{
     dest::Dest,
-    kapi::rcu::RcuPtr,
+    kapi::{
+        random,
+        rcu::RcuPtr, //
+    },
+    locality::Locality,
     pool::{
         LocalAddress,
         Pool, //
@@ -125,13 +129,21 @@ impl Service {
     /// The destination for a new connection; `None` if none takes any. Any context.
     #[inline]
     pub(crate) fn pick<'g>(&self, snapshot: &'g Snapshot, key: &FlowKey) -> Option<&'g Slot> {
-        let turn = self.turn.load(Relaxed);
-        let pick = snapshot.sched.as_ref()?.pick(turn, &snapshot.slots, key)?;
+        let (sched, slots) = (snapshot.sched.as_ref()?, &snapshot.slots);
+        if let Some(locality) = &snapshot.locality {
+            return slots.get(locality.pick(sched, slots, key)?);
+        }
+        let turn = if sched.kind().is_random() {
+            random::u64()
+        } else {
+            self.turn.load(Relaxed)
+        };
+        let pick = sched.pick(turn, slots, &snapshot.table, key)?;
         // Schedulers without a turn must not take the line from other CPUs for nothing.
         if pick.turn != turn {
             self.turn.store(pick.turn, Relaxed);
         }
-        snapshot.slots.get(pick.index)
+        slots.get(pick.index)
     }
 }
 
@@ -163,9 +175,13 @@ pub(crate) struct Snapshot {
     pub(crate) one_packet: bool,
     /// Whether clients stay with their server.
     pub(crate) persistence: Option<Persistence>,
+    /// What the scheduler has planned.
+    pub(crate) table: KVVec<u16>,
+    /// What was picked for each address, for a scheduler that wants to know.
+    pub(crate) locality: Option<Arc<Locality>>,
     /// The local addresses that FullNAT connections leave from.
     pub(crate) laddrs: KVec<Arc<LocalAddress>>,
-    /// Its destinations.
+    /// Its destinations, youngest first as mainline has them.
     pub(crate) slots: KVVec<Slot>,
 }
 
@@ -175,6 +191,8 @@ pub(crate) struct Slot {
     pub(crate) dest: Arc<Dest>,
     /// Its weight when the snapshot was made.
     pub(crate) weight: u32,
+    /// The last weight that was not 0.
+    pub(crate) last_weight: u32,
     /// How new connections reach it.
     pub(crate) method: Method,
 }
@@ -218,8 +236,23 @@ impl Ports {
 
 impl Candidate for Slot {
     #[inline]
+    fn addr(&self) -> IpAddr {
+        self.dest.addr
+    }
+
+    #[inline]
+    fn port(&self) -> u16 {
+        self.dest.port
+    }
+
+    #[inline]
     fn weight(&self) -> u32 {
         self.weight
+    }
+
+    #[inline]
+    fn last_weight(&self) -> u32 {
+        self.last_weight
     }
 
     #[inline]

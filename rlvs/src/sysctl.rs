@@ -32,6 +32,7 @@ use kernel::{
 };
 use rlvs_core::{
     defence,
+    sched,
     snat::PortRange, //
 };
 
@@ -259,6 +260,15 @@ impl Settings {
                 let _ = mode.cmpxchg(old, new, Relaxed);
             }
         }
+    }
+
+    /// After how many jiffies without a connection a scheduler forgets an address.
+    pub(crate) fn locality_expiration(&self, kind: sched::Kind) -> u32 {
+        let expiration = match kind {
+            sched::Kind::Lblcr => &self.lblcr_expiration,
+            _ => &self.lblc_expiration,
+        };
+        u32::try_from(expiration.load(Relaxed)).unwrap_or(0)
     }
 
     /// Whether rates are estimated.

@@ -37,6 +37,7 @@ use crate::{
             RcuPtr, //
         }, //
     },
+    locality::Locality,
     pool::LocalAddress,
     service::{
         Service,
@@ -57,7 +58,8 @@ use kernel::{
 };
 use rlvs_core::{
     flow::Family,
-    rate::Counters, //
+    rate::Counters,
+    sched::Change, //
 };
 
 /// There is one of that name.
@@ -103,7 +105,8 @@ impl Config {
         if self.find(&id).is_some() {
             return Err(SERVICE_EXISTS);
         }
-        let snapshot = snapshot(&mut self.pools, &id, &spec, &[], iter::empty())?;
+        let locality = Locality::of(spec.kind)?;
+        let snapshot = snapshot(&mut self.pools, &id, &spec, &locality, &[], iter::empty())?;
         let room = Room::new()?;
         let service = Service {
             id,
@@ -129,6 +132,7 @@ impl Config {
         let entry = Entry {
             service,
             spec,
+            locality,
             laddrs: KVec::new(),
             members: KVVec::new(),
             meter: Meter::new(Counters::default()),
@@ -157,8 +161,15 @@ impl Config {
         });
         let engines = changed.transpose()?;
         let (entry, pools) = self.entry(id)?;
-        entry.publish(snapshot(pools, id, &spec, &entry.laddrs, entry.dests())?);
+        let change = (spec.kind != entry.spec.kind).then_some(Change::Scheduler);
+        let locality = match change {
+            None => entry.locality.clone(),
+            Some(_) => Locality::of(spec.kind)?,
+        };
+        let snapshot = snapshot(pools, id, &spec, &locality, &entry.laddrs, entry.dests())?;
+        entry.publish(snapshot, change);
         entry.spec = spec;
+        entry.locality = locality;
         if let Some(engines) = engines {
             plane.services().set_engines(engines);
         }
@@ -239,8 +250,15 @@ impl Config {
         };
         let (entry, pools) = entry(&mut self.services, &mut self.pools, id)?;
         entry.members.reserve(1, GFP_KERNEL)?;
-        let dests = Iterator::chain(entry.dests(), iter::once((&dest, &spec)));
-        let snapshot = snapshot(pools, id, &entry.spec, &entry.laddrs, dests)?;
+        let dests = Iterator::chain(iter::once((&dest, &spec)), entry.dests());
+        let snapshot = snapshot(
+            pools,
+            id,
+            &entry.spec,
+            &entry.locality,
+            &entry.laddrs,
+            dests,
+        )?;
 
         dest.configure(&spec);
         plane.learn(addr);
@@ -256,7 +274,7 @@ impl Config {
             let counted = self.departed.raise(&key, &mut member.meter);
             entry.retired = entry.retired.wrapping_sub(&counted);
         }
-        entry.publish(snapshot);
+        entry.publish(snapshot, Some(Change::Added));
         self.changed();
         Ok(())
     }
@@ -271,7 +289,7 @@ impl Config {
     ) -> Result<(), Refusal> {
         let (entry, pools) = self.entry(id)?;
         let at = entry.position(addr, port).ok_or(NO_DEST)?;
-        let dests = entry.members.iter().map(|member| {
+        let dests = entry.members().map(|member| {
             let spec = if member.is(addr, port) {
                 &spec
             } else {
@@ -279,12 +297,19 @@ impl Config {
             };
             (&member.dest, spec)
         });
-        let snapshot = snapshot(pools, id, &entry.spec, &entry.laddrs, dests)?;
+        let snapshot = snapshot(
+            pools,
+            id,
+            &entry.spec,
+            &entry.locality,
+            &entry.laddrs,
+            dests,
+        )?;
         if let Some(member) = entry.members.get_mut(at) {
             member.spec = spec;
             member.dest.configure(&spec);
         }
-        entry.publish(snapshot);
+        entry.publish(snapshot, Some(Change::Edited));
         self.changed();
         Ok(())
     }
@@ -298,13 +323,21 @@ impl Config {
     ) -> Result<(), Refusal> {
         let (entry, pools) = entry(&mut self.services, &mut self.pools, id)?;
         let at = entry.position(addr, port).ok_or(NO_DEST)?;
-        let others = entry.members.iter().filter(|member| !member.is(addr, port));
+        let others = entry.members().filter(|member| !member.is(addr, port));
         let dests = others.map(|member| (&member.dest, &member.spec));
-        let snapshot = snapshot(pools, id, &entry.spec, &entry.laddrs, dests)?;
+        let snapshot = snapshot(
+            pools,
+            id,
+            &entry.spec,
+            &entry.locality,
+            &entry.laddrs,
+            dests,
+        )?;
         let mut plots = Plots::new(1)?;
 
         let member = entry.members.remove(at)?;
-        entry.publish(snapshot);
+        let place = entry.members.len().saturating_sub(at);
+        entry.publish(snapshot, Some(Change::Removed(place)));
         let counted = self.departed.bury(&mut plots, *id, member);
         self.mixed = self.mixed.wrapping_sub(mixed(id, addr));
         entry.retired = entry.retired.wrapping_add(&counted);
@@ -337,10 +370,17 @@ impl Config {
         };
         let laddr = Arc::new(laddr, GFP_KERNEL)?;
         let laddrs = copy(Iterator::chain(entry.laddrs.iter(), iter::once(&laddr)))?;
-        let snapshot = snapshot(pools, id, &entry.spec, &laddrs, entry.dests())?;
+        let snapshot = snapshot(
+            pools,
+            id,
+            &entry.spec,
+            &entry.locality,
+            &laddrs,
+            entry.dests(),
+        )?;
         plane.learn(addr);
         entry.laddrs = laddrs;
-        entry.publish(snapshot);
+        entry.publish(snapshot, None);
         self.numbers = number;
         self.changed();
         Ok(())
@@ -353,9 +393,16 @@ impl Config {
             return Err(NO_LADDR);
         }
         let laddrs = copy(entry.laddrs.iter().filter(|laddr| laddr.addr != addr))?;
-        let snapshot = snapshot(pools, id, &entry.spec, &laddrs, entry.dests())?;
+        let snapshot = snapshot(
+            pools,
+            id,
+            &entry.spec,
+            &entry.locality,
+            &laddrs,
+            entry.dests(),
+        )?;
         entry.laddrs = laddrs;
-        entry.publish(snapshot);
+        entry.publish(snapshot, None);
         self.pools.outdate();
         self.changed();
         Ok(())

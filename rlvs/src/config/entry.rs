@@ -13,6 +13,7 @@ use crate::{
         DestSpec, //
     },
     kapi::rcu::RcuBox,
+    locality::Locality,
     pool::LocalAddress,
     service::{
         Method,
@@ -25,12 +26,17 @@ use crate::{
     stats::{
         Meter,
         Stats, //
-    }, //
+    },
+    sysctl::Settings, //
 };
 use core::net::IpAddr;
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::Relaxed,
+        rcu,
+        Arc, //
+    }, //
 };
 use rlvs_core::{
     persist::{
@@ -39,8 +45,11 @@ use rlvs_core::{
     },
     rate::Counters,
     sched::{
+        Change,
         Kind,
-        Sched, //
+        Sched,
+        Setup,
+        NOBODY, //
     },
     uapi::{
         method,
@@ -124,6 +133,8 @@ impl Member {
 pub(crate) struct Entry {
     pub(super) service: Arc<Service>,
     pub(super) spec: ServiceSpec,
+    /// Its scheduler's memory of addresses.
+    pub(super) locality: Option<Arc<Locality>>,
     pub(super) laddrs: KVec<Arc<LocalAddress>>,
     pub(super) members: KVVec<Member>,
     pub(super) meter: Meter,
@@ -169,9 +180,7 @@ impl Entry {
 
     /// The destinations with their settings, as a snapshot wants them.
     pub(super) fn dests(&self) -> impl Iterator<Item = (&Arc<Dest>, &DestSpec)> {
-        self.members
-            .iter()
-            .map(|member| (&member.dest, &member.spec))
+        self.members().map(|member| (&member.dest, &member.spec))
     }
 
     pub(super) fn zero(&mut self) {
@@ -194,16 +203,38 @@ impl Entry {
         }
     }
 
-    pub(super) fn publish(&self, snapshot: RcuBox<Snapshot>) {
+    /// Has the scheduler forget what it remembers of addresses and should not any more.
+    pub(super) fn tend_locality(&self, settings: &Settings) {
+        let Some(locality) = &self.locality else {
+            return;
+        };
+        let guard = rcu::read_lock();
+        if let Some(snapshot) = self.service.snapshot.load(&guard) {
+            let expiration = settings.locality_expiration(locality.kind());
+            locality.tend(&snapshot.slots, expiration, &guard);
+        }
+        drop(guard);
+        locality.resize();
+    }
+
+    /// Publishes a snapshot. If it is to the scheduler that there is a change, its turn follows; of two
+    /// packets that come in between one may have somebody else's.
+    pub(super) fn publish(&self, snapshot: RcuBox<Snapshot>, change: Option<Change>) {
+        if let (Some(sched), Some(change)) = (&snapshot.sched, change) {
+            let turn = sched.turn_after(self.service.turn.load(Relaxed), change);
+            self.service.turn.store(turn, Relaxed);
+        }
         drop(self.service.snapshot.replace(Some(snapshot)));
     }
 }
 
-/// Makes what a service is to publish, from its settings as they will be.
+/// Makes what a service is to publish, from its settings as they will be. `dests` are the youngest
+/// first.
 pub(super) fn snapshot<'a>(
     pools: &mut Pools,
     id: &ServiceId,
     spec: &ServiceSpec,
+    locality: &Option<Arc<Locality>>,
     laddrs: &[Arc<LocalAddress>],
     dests: impl Iterator<Item = (&'a Arc<Dest>, &'a DestSpec)>,
 ) -> Result<RcuBox<Snapshot>> {
@@ -226,12 +257,24 @@ pub(super) fn snapshot<'a>(
         let slot = Slot {
             dest: dest.clone(),
             weight: set.weight,
+            last_weight: dest.last_weight_with(set.weight),
             method,
         };
         slots.push(slot, GFP_KERNEL)?;
     }
+    let len = spec.kind.map_or(0, |kind| kind.table_len(slots.len()));
+    let mut table = KVVec::with_capacity(len, GFP_KERNEL)?;
+    table.extend_with(len, NOBODY, GFP_KERNEL)?;
+    let setup = Setup {
+        family: id.family(),
+        flags: spec.flags,
+    };
     RcuBox::new(Snapshot {
-        sched: spec.kind.map(|kind| Sched::prepare(kind, &slots)),
+        sched: spec
+            .kind
+            .map(|kind| Sched::prepare(kind, setup, &slots, &mut table)),
+        table,
+        locality: locality.clone(),
         one_packet: spec.flags & svc_flag::ONEPACKET != 0,
         persistence: spec.persistence(id),
         laddrs: copy(laddrs.iter())?,

@@ -9,7 +9,10 @@
 //! age, which others that come and go do not change. Graves and pools come last.
 
 use super::Config;
-use crate::stats::Meter;
+use crate::{
+    stats::Meter,
+    sysctl::Settings, //
+};
 use rlvs_core::rate::{
     self,
     Counters, //
@@ -92,10 +95,10 @@ impl Config {
         &self.round
     }
 
-    /// Does the next step of a round; with `estimate`, rates are estimated.
-    pub(crate) fn step(&mut self, estimate: bool) -> Step {
+    /// Does the next step of a round.
+    pub(crate) fn step(&mut self, settings: &Settings) -> Step {
         match self.round.place {
-            Place::Service(from) => self.update_services(from, estimate),
+            Place::Service(from) => self.update_services(from, settings),
             Place::Graves => {
                 if !self.departed.settle(CHUNK) {
                     self.round.place = Place::Pools;
@@ -106,7 +109,7 @@ impl Config {
                 if self.pools.sweep(CHUNK) {
                     return Step::Now;
                 }
-                if estimate {
+                if settings.estimates() {
                     let total = self.total();
                     self.round.meter.update(total);
                 }
@@ -120,7 +123,8 @@ impl Config {
         }
     }
 
-    fn update_services(&mut self, from: u64, estimate: bool) -> Step {
+    fn update_services(&mut self, from: u64, settings: &Settings) -> Step {
+        let estimate = settings.estimates();
         let (departed, pools, round) = (&mut self.departed, &mut self.pools, &mut *self.round);
         let services = self.services.len();
         if from == 0 {
@@ -135,6 +139,7 @@ impl Config {
                 return false;
             }
             entry.update(departed, estimate);
+            entry.tend_locality(settings);
             pools.want(entry);
             updated = updated
                 .saturating_add(1)

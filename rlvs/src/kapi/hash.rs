@@ -777,7 +777,7 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Drop for Table<K, V, N> {
                 unsafe {
                     link = target.node.as_ref().next.load(Relaxed);
                     drop(KBox::from_raw(Self::entry_of(&target).as_ptr()));
-                    bindings::rlvs_cond_resched();
+                    bindings::rlvs_cond_resched_in_task();
                 }
             }
         }

@@ -12,6 +12,7 @@ use super::bindings;
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
+    ops::Deref,
     ptr::{
         self,
         NonNull, //
@@ -74,6 +75,15 @@ impl<T: Send + Sync + 'static> RcuBox<T> {
         )?;
         // INVARIANT: The pointer comes from `KBox::into_raw` and is kept nowhere else.
         Ok(Self(NonNull::from(KBox::leak(inner))))
+    }
+}
+
+impl<T: Send + Sync + 'static> Deref for RcuBox<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: By the type invariants the memory is not freed before we are dropped.
+        unsafe { &self.0.as_ref().value }
     }
 }
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
+use super::all;
 use super::least;
+use super::overhead;
 use super::Candidate;
 use super::Pick;
 use super::Scheduler;
+use super::Setup;
 use crate::flow::FlowKey;
 
 /// Least connections: whoever has least to do; the weight only says whether.
@@ -11,14 +14,20 @@ use crate::flow::FlowKey;
 pub struct Lc;
 
 impl Scheduler for Lc {
-    fn prepare<C: Candidate>(_dests: &[C]) -> Self {
+    fn prepare<C: Candidate>(_setup: Setup, _dests: &[C], _table: &mut [u16]) -> Self {
         Self
     }
 
     /// There is no turn.
     #[inline]
-    fn pick<C: Candidate>(&self, turn: u64, dests: &[C], _key: &FlowKey) -> Option<Pick> {
-        let index = least(dests, |_| 1)?;
+    fn pick<C: Candidate>(
+        &self,
+        turn: u64,
+        dests: &[C],
+        _table: &[u16],
+        _key: &FlowKey,
+    ) -> Option<Pick> {
+        let index = least(all(dests), overhead, |_| 1)?;
         Some(Pick { index, turn })
     }
 }
@@ -28,14 +37,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::testing::dests;
+    use super::super::testing::picked;
     use super::super::testing::weighted;
     use super::super::testing::KEY;
+    use super::super::testing::SETUP;
     use super::*;
 
     #[test]
     fn an_active_connection_counts_as_257_inactive_ones() {
         let mut dests = weighted(&[1, 100]);
-        let pick = |dests: &[_]| Lc.pick(0, dests, &KEY).unwrap().index;
+        let pick = |dests: &[_]| picked::<Lc>(SETUP, dests, &KEY).unwrap();
         dests[0].active = 1;
         dests[1].inactive = 256;
         assert_eq!(pick(&dests), 1);
@@ -51,7 +62,7 @@ mod tests {
             let load = |i: usize| u64::from(dests[i].active) * 257 + u64::from(dests[i].inactive);
             let available = (0..dests.len()).filter(|i| dests[*i].available());
             let expected = available.min_by_key(|i| load(*i));
-            prop_assert_eq!(Lc.pick(0, &dests, &KEY).map(|pick| pick.index), expected);
+            prop_assert_eq!(picked::<Lc>(SETUP, &dests, &KEY), expected);
         }
     }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::Candidate;
+use super::Change;
 use super::Pick;
 use super::Scheduler;
+use super::Setup;
 use crate::flow::FlowKey;
 
 /// Weighted round robin, interleaved: as many connections as the weight says, well mixed.
@@ -21,7 +23,7 @@ pub struct Wrr {
 }
 
 impl Scheduler for Wrr {
-    fn prepare<C: Candidate>(dests: &[C]) -> Self {
+    fn prepare<C: Candidate>(_setup: Setup, dests: &[C], _table: &mut [u16]) -> Self {
         let divisor = dests.iter().fold(0, |g, dest| gcd(g, dest.weight()));
         let step = divisor.max(1);
         let heaviest = dests.iter().map(C::weight).max().unwrap_or(0);
@@ -33,9 +35,34 @@ impl Scheduler for Wrr {
         }
     }
 
+    fn first_turn(&self) -> u64 {
+        u64::from(self.top)
+    }
+
+    /// The round begins anew, at the level where it was as far as there is one.
+    fn turn_after(&self, turn: u64, _change: Change) -> u64 {
+        // CAST: The low half is meant.
+        let level = (turn & 0xffff_ffff) as u32;
+        if level == 0 || level > self.top {
+            return self.first_turn();
+        }
+        let steps = level.checked_div(self.step).unwrap_or(0);
+        u64::from(if self.step > 1 {
+            steps.wrapping_mul(self.step).wrapping_add(1)
+        } else {
+            level
+        })
+    }
+
     /// The turn is the index where the search begins, and the level below it.
     #[inline]
-    fn pick<C: Candidate>(&self, turn: u64, dests: &[C], _key: &FlowKey) -> Option<Pick> {
+    fn pick<C: Candidate>(
+        &self,
+        turn: u64,
+        dests: &[C],
+        _table: &[u16],
+        _key: &FlowKey,
+    ) -> Option<Pick> {
         let start = usize::try_from(turn >> 32)
             .ok()
             .filter(|&i| i <= dests.len());
@@ -71,7 +98,7 @@ impl Scheduler for Wrr {
 }
 
 /// Greatest common divisor; that of 0 and `b` is `b`.
-fn gcd(mut a: u32, mut b: u32) -> u32 {
+pub(super) fn gcd(mut a: u32, mut b: u32) -> u32 {
     while let Some(rest) = a.checked_rem(b) {
         (a, b) = (b, rest);
     }
@@ -83,9 +110,12 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::testing::prepared;
     use super::super::testing::run;
     use super::super::testing::weighted;
     use super::super::testing::Dest;
+    use super::super::testing::KEY;
+    use super::super::testing::SETUP;
     use super::*;
 
     /// Interleaved weighted round robin as it is usually told: round after round, level by level.
@@ -166,6 +196,70 @@ mod tests {
                 dest.overloaded = overloaded;
             }
             prop_assert_eq!(run::<Wrr>(&dests, 100), told(&dests, 100));
+        }
+
+        /// As mainline does it, which has a mark instead of a turn: where it was in the list, 0 for
+        /// the list's head, and at which level.
+        #[test]
+        fn a_change_begins_a_round_at_the_level_that_was(
+            steps in vec((0..8_u32, prop_oneof![0..9_u32, Just(50), Just(100)], any::<prop::sample::Index>()), 1..60),
+        ) {
+            let mut weights: Vec<u32> = Vec::new();
+            let mut wrr = prepared::<Wrr>(SETUP, &[]).0;
+            let mut turn = wrr.first_turn();
+            let (mut at, mut level) = (0, 0);
+            for (step, weight, which) in steps {
+                let change = match step {
+                    0 | 1 => {
+                        weights.insert(0, weight);
+                        Change::Added
+                    }
+                    2 if !weights.is_empty() => {
+                        let index = which.index(weights.len());
+                        weights.remove(index);
+                        Change::Removed(index)
+                    }
+                    3 if !weights.is_empty() => {
+                        let index = which.index(weights.len());
+                        weights[index] = weight;
+                        Change::Edited
+                    }
+                    _ => {
+                        let dests = weighted(&weights);
+                        let step = weights.iter().fold(0, |g, weight| gcd(g, *weight)).max(1) as i64;
+                        let top = i64::from(weights.iter().copied().max().unwrap_or(0)) - (step - 1);
+                        let pick = wrr.pick(turn, &dests, &[], &KEY);
+                        prop_assert_eq!(pick.is_some(), top > 0);
+                        if let Some(pick) = pick {
+                            loop {
+                                let rest = weights.iter().skip(at).position(|w| i64::from(*w) >= level);
+                                if let Some(found) = rest {
+                                    at += found + 1;
+                                    break;
+                                }
+                                at = 0;
+                                level -= step;
+                                if level <= 0 {
+                                    level = top;
+                                }
+                            }
+                            prop_assert_eq!(pick.index + 1, at);
+                            turn = pick.turn;
+                        }
+                        continue;
+                    }
+                };
+                wrr = prepared::<Wrr>(SETUP, &weighted(&weights)).0;
+                turn = wrr.turn_after(turn, change);
+                let step = weights.iter().fold(0, |g, weight| gcd(g, *weight)).max(1) as i64;
+                let top = i64::from(weights.iter().copied().max().unwrap_or(0)) - (step - 1);
+                at = 0;
+                if level > top || level == 0 {
+                    level = top;
+                } else if step > 1 {
+                    level = level / step * step + 1;
+                }
+            }
         }
     }
 }
