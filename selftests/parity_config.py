@@ -270,17 +270,10 @@ def edits(box):
 
 def schedulers(box):
     """Each of mainline's schedulers by name."""
-    for name in ("rr", "wrr", "lc", "wlc"):
+    for name in ("rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "dh", "sh", "mh", "twos", "lblc", "lblcr", "none"):
         box.adm(f"-A -t {VIP}:80 -s {name}")
         box.adm("-Ln")
         box.adm("-C")
-
-
-def schedulers_to_come(box):
-    """Those of mainline's schedulers that rlvs has not yet; ip_vs loads a module for each."""
-    for name in ("sed", "nq", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "twos"):
-        box.adm(f"-A -t {VIP}:80 -s {name}")
-        box.adm(f"-D -t {VIP}:80", status=None)
 
 
 def engine(box):
@@ -317,5 +310,4 @@ def namespaces(box):
 
 
 SCENARIOS = [services_v4, services_v6, marks, persistence, port_zero, flags, methods, thresholds, mixed_families,
-             timeouts, before_loopback, saved, zeroed, errors, edits, schedulers, schedulers_to_come, engine,
-             daemons, namespaces]
+             timeouts, before_loopback, saved, zeroed, errors, edits, schedulers, engine, daemons, namespaces]

@@ -11,7 +11,6 @@ PAGES = ["deviations.md"]
 
 DEVIATIONS = [
     # What is not there yet is refused as mainline refuses what it does not know.
-    Deviation("schedulers other than", "schedulers_to_come", r"ipvsadm -[AD] .*", None),
     # Refused, so there is none to be listed and none to be stopped.
     Deviation("starting a synchronisation daemon", "daemon_to_come", r"netlink .*", None),
     # Who does not say that it knows rlvs is told what it can make sense of.

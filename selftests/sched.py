@@ -2,10 +2,11 @@
 """Schedulers: to which server each new connection goes, exactly."""
 
 import select
+import time
 
 import kernel
 import wire
-from lib import GHOST_SERVERS, SERVERS, VIP, Flow, each, each_method, wait_for
+from lib import GHOST_SERVERS, SERVERS, VIP, Flow, each, each_method, need_rlvs, wait_for
 
 
 class Servers:
@@ -117,7 +118,7 @@ def test_weight_zero(world, sched):
         assert 1 in servers.open(6)
 
 
-@each("rr", "wrr", "lc", "wlc")
+@each("rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "dh", "sh", "mh", "twos", "lblc", "lblcr")
 def test_no_server(world, sched):
     """Without a server to take it, a connection is refused at once."""
     with Servers(world, sched, [0, 0, 0]) as servers:
@@ -152,6 +153,47 @@ def test_udp(world, sched):
                 assert flow.request(wire.udp_request(flow, data)).dst == first
             got.append(first)
     assert sorted(got) == sorted(GHOST_SERVERS[:3] * 2), got
+
+
+def test_twos(world):
+    """Of two servers drawn by lot the less loaded one is taken: all are used, none is for the most part."""
+    with Servers(world, "twos", [1, 1, 1]) as servers:
+        found = counts(servers.open(24))
+        assert min(found) >= 1 and max(found) <= 14, found
+        servers.weight(1, 0)
+        assert servers.open(12).count(1) == 0
+
+
+def test_locality(world):
+    """With lblc an address stays with its server while others have less to do, until nobody asks for it any more."""
+    need_rlvs()
+    port = world.service("nat", [(addr, 53, 10) for addr in GHOST_SERVERS[:2]], proto="udp", sched="lblc")
+
+    def server():
+        with Flow(world, port, "udp") as flow:
+            return flow.request(wire.udp_request(flow, b"1")).dst
+    first = server()
+    assert [server() for _ in range(3)] == [first] * 3
+    with world.settings(lblc_expiration=1):
+        # As long as it takes to come by, which is every two seconds.
+        time.sleep(5)
+        assert server() != first
+
+
+@each(86400, 6)
+def test_replication(world, expiration):
+    """With lblcr an address has a second server once its own is too busy, and after a while only the calmer one."""
+    need_rlvs()
+    with Servers(world, "lblcr", [2, 4, 0]) as servers, world.settings(lblcr_expiration=expiration):
+        assert servers.open(6) == [1] * 5 + [0], "five are too many for a weight of 4"
+        if expiration == 6:
+            time.sleep(5)
+        assert servers.open(1) == [0], "the less loaded one"
+        if expiration == 6:
+            # Asked for within six seconds, but with the same servers for more than that.
+            time.sleep(3.5)
+        servers.close(1)
+        assert servers.open(1) == [0 if expiration == 6 else 1]
 
 
 def test_change_of_scheduler(world):
