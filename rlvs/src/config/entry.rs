@@ -264,7 +264,9 @@ pub(super) fn snapshot<'a>(
     }
     let len = spec.kind.map_or(0, |kind| kind.table_len(slots.len()));
     let mut table = KVVec::with_capacity(len, GFP_KERNEL)?;
-    table.extend_with(len, NOBODY, GFP_KERNEL)?;
+    for _ in 0..len {
+        table.push(NOBODY, GFP_KERNEL)?;
+    }
     let setup = Setup {
         family: id.family(),
         flags: spec.flags,
