@@ -2,7 +2,6 @@
 """Services by firewall mark, services for many ports, and what is configured but not carried yet."""
 
 import contextlib
-import struct
 
 import genl
 import packet
@@ -193,7 +192,6 @@ def test_passing_through(world):
 
 NOT_CARRIED = {
     "method": (genl.service(VIP, 3051), genl.dest(SERVER, 3051, method=3), "tcp"),
-    "sctp": (genl.service(VIP, 3051, 132), genl.dest(SERVER, 80), "sctp"),
 }
 
 
@@ -203,12 +201,9 @@ def test_not_carried(world, what):
     need_rlvs()
     service, dest, proto = NOT_CARRIED[what]
     with configured(world, service, dest), Flow(world, 3051, proto) as flow:
-        addr, port = flow.client
         opening, stray = {
             "tcp": (tcp_request(flow, SYN), tcp_request(flow, ACK)),
             "udp": (udp_request(flow, b"x"), None),
-            "sctp": [packet.ip(addr, VIP, 132, struct.pack("!HHIIBBH", port, 3051, 0, 0, chunk, 0, 4))
-                     for chunk in (1, 3)],
         }[proto]
         with counted(world, f"not_carried_{what}"):
             flow.at_client.send(opening)

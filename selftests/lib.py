@@ -31,6 +31,7 @@ TOOL = f"{TOP}/target/release/rlvsadm" if RLVS else "ipvsadm"
 
 # As the destination's attribute names them.
 METHODS = {"nat": 0, "fullnat": 5}
+PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 VIP = "10.9.0.80"
 CLIENT = "10.1.0.2"
 SERVERS = ["10.2.0.11", "10.2.0.12", "10.2.0.13"]
@@ -320,7 +321,7 @@ class World:
         if method == "fullnat":
             need_rlvs()
         port = port or self.port()
-        number = socket.IPPROTO_TCP if proto == "tcp" else socket.IPPROTO_UDP
+        number = PROTOCOLS[proto]
         key = genl.service(VIP, port, number, full=False)
         with self.director, Genl("IPVS") as ipvs:
             ipvs.call(genl.NEW_SERVICE, genl.service(VIP, port, number, sched.encode() + b"\0"))

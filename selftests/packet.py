@@ -9,6 +9,7 @@ import socket
 import struct
 
 ICMP, TCP, UDP = socket.IPPROTO_ICMP, socket.IPPROTO_TCP, socket.IPPROTO_UDP
+ESP, AH, SCTP = socket.IPPROTO_ESP, socket.IPPROTO_AH, 132
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 DF, MF = 0x4000, 0x2000
 TOA = 254
@@ -75,6 +76,38 @@ def udp(src, dst, sport, dport, payload=b"", *, check=None, length=None):
     return datagram[:6] + struct.pack("!H", check) + datagram[8:]
 
 
+def _crc32c_table():
+    table = []
+    for entry in range(256):
+        for _ in range(8):
+            entry = entry >> 1 ^ (0x82F63B78 if entry & 1 else 0)
+        table.append(entry)
+    return table
+
+
+_CRC32C = _crc32c_table()
+
+
+def crc32c(data):
+    """The CRC32c of some bytes, as SCTP writes it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ _CRC32C[(crc ^ byte) & 0xFF]
+    return struct.pack("<I", crc ^ 0xFFFFFFFF)
+
+
+def chunk(kind, data=b"", flags=0):
+    """An SCTP chunk, filled up to whole words."""
+    return struct.pack("!BBH", kind, flags, 4 + len(data)) + data + bytes(-len(data) % 4)
+
+
+def sctp(sport, dport, *chunks, tag=0x01020304, check=None):
+    """An SCTP packet. `check` holds the four bytes of the checksum."""
+    head = struct.pack("!HHI", sport, dport, tag)
+    body = b"".join(chunks)
+    return head + (check or crc32c(head + bytes(4) + body)) + body
+
+
 def icmp_error(kind, code, about, *, mtu=0, check=None):
     """An ICMP error about the packet (or the first bytes of one) `about`."""
     message = struct.pack("!BBHHH", kind, code, 0, 0, mtu) + about
@@ -120,7 +153,7 @@ class Packet:
         self.payload = self.l4
         # A later fragment has no header of its own.
         if not self.frag & 0x1FFF:
-            {TCP: self._tcp, UDP: self._udp, ICMP: self._icmp}.get(self.proto, lambda: None)()
+            {TCP: self._tcp, UDP: self._udp, ICMP: self._icmp, SCTP: self._sctp}.get(self.proto, lambda: None)()
 
     def _tcp(self):
         if len(self.l4) < 20:
@@ -141,6 +174,12 @@ class Packet:
         if self.length < 8 or self.length > len(self.l4) and not self.frag & MF:
             raise Malformed(f"UDP length {self.length} in {len(self.l4)} bytes")
         self.payload = self.l4[8:self.length]
+
+    def _sctp(self):
+        if len(self.l4) < 12:
+            raise Malformed(f"{len(self.l4)} bytes of SCTP")
+        self.sport, self.dport, self.tag = struct.unpack("!HHI", self.l4[:8])
+        self.check, self.payload = self.l4[8:12], self.l4[12:]
 
     def _icmp(self):
         if len(self.l4) < 8:
@@ -167,6 +206,9 @@ class Packet:
             body = self.l4[:self.length]
             if checksum(pseudo(self.src, self.dst, UDP, len(body)) + body) != 0:
                 wrong.append("UDP checksum")
+        elif self.proto == SCTP:
+            if crc32c(self.l4[:8] + bytes(4) + self.l4[12:]) != self.check:
+                wrong.append("SCTP checksum")
         elif self.proto == ICMP and checksum(self.l4) != 0:
             wrong.append("ICMP checksum")
         return wrong

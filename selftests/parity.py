@@ -61,6 +61,9 @@ def record(module, names):
 def run_pass(module, names):
     """Loads a module, runs scenarios on it, unloads it."""
     kernel.load(module)
+    if module == "ip_vs":
+        # It is a part of rlvs.
+        kernel.load("ip_vs_ftp")
     # ipvsadm loads ip_vs when it is refused, and where rlvs is installed that gives it rlvs.
     if module == "rlvs":
         shutil.copy(f"{TOP}/packaging/modprobe.d/rlvs.conf", MODPROBE)

@@ -60,6 +60,47 @@ def test_tcp_states(world, method):
             assert conn.proto == "TCP" and conn.server == (SERVER, 8080)
 
 
+# With secure_tcp, what the client sends alone establishes nothing.
+SECURE = [
+    ("cS", "SYN_RECV", 60),
+    ("cS cA", "SYN_RECV", 60),
+    ("cS sSA", "SYNACK", 120),
+    (OPEN, "SYNACK", 120),
+    (OPEN + " cFA", "SYNACK", 120),
+    (OPEN + " cS", "SYNACK", 120),
+    (OPEN + " cR", "CLOSE", 10),
+    (OPEN + " sA", "ESTABLISHED", 900),
+    (OPEN + " sA cFA", "CLOSE_WAIT", 60),
+    (OPEN + " sFA", "TIME_WAIT", 120),
+]
+
+
+@each_method
+def test_secure_tcp(world, method):
+    """While secure_tcp is active other states follow; its readiness alone changes nothing."""
+    port = world.service(method, [(SERVER, 8080)])
+
+    def state(sequence):
+        with Flow(world, port) as flow:
+            play(flow, sequence)
+            conn, = [conn for conn in world.conns(port) if conn.client == flow.client]
+            return conn
+
+    for mode in (0, 1):
+        with world.settings(secure_tcp=mode):
+            assert state(OPEN).state == "ESTABLISHED", f"in mode {mode}"
+    with world.settings(secure_tcp=3):
+        # Mainline looks once a second.
+        wait_for(lambda: state(OPEN).state == "SYNACK", 5, 0.2, "secure_tcp to be active")
+        for sequence, expected, timeout in SECURE:
+            conn = state(sequence)
+            assert conn.state == expected, f"{sequence}: {conn.state}, not {expected}"
+            assert timeout - 1 - kernel.SLOW <= conn.expires <= timeout, \
+                f"{sequence}: {expected} expires in {conn.expires} s, not {timeout}"
+        assert {conn.state for conn in world.conns(port)} >= {"SYNACK", "ESTABLISHED"}
+    wait_for(lambda: state(OPEN).state == "ESTABLISHED", 5, 0.2, "secure_tcp to be off")
+
+
 @each_method
 def test_udp_state(world, method):
     """A UDP connection is UDP for 300 seconds, whoever speaks."""

@@ -248,6 +248,29 @@ __helper void rust_helper_rlvs_skb_grow_headers(struct sk_buff *skb, unsigned in
 		skb->csum_start -= n;
 }
 
+/* Makes the packet private, linear and, with zeros, at least `len` bytes long. 0 or -ENOMEM. */
+__helper int rust_helper_rlvs_skb_stretch(struct sk_buff *skb, unsigned int len)
+{
+	unsigned int more = len > skb->len ? len - skb->len : 0;
+	int err = skb_ensure_writable(skb, skb->len);
+
+	if (!err && skb_tailroom(skb) < more)
+		err = pskb_expand_head(skb, 0, more, GFP_ATOMIC);
+	if (!err)
+		skb_put_zero(skb, more);
+	return err;
+}
+
+__helper void rust_helper_rlvs_skb_cut(struct sk_buff *skb, unsigned int len)
+{
+	skb_trim(skb, len);
+}
+
+__helper bool rust_helper_rlvs_skb_copy(const struct sk_buff *skb, int offset, u8 *to, int len)
+{
+	return skb_copy_bits(skb, offset, to, len) == 0;
+}
+
 /* Every segment of a GSO packet has `n` bytes of headers more, so it carries that much less. */
 __helper void rust_helper_rlvs_skb_shrink_gso(struct sk_buff *skb, unsigned int n, unsigned int payload)
 {

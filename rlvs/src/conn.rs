@@ -21,6 +21,11 @@ use crate::{
         time, //
     },
     pool::Lease,
+    session::{
+        Member,
+        Part,
+        Session, //
+    },
     template::Control, //
 };
 use kernel::sync::{
@@ -42,11 +47,10 @@ use rlvs_core::{
         Tuple, //
     },
     proto::{
-        self,
         State,
         Timeouts, //
     },
-    wire::tcp, //
+    wire::headers::Segment, //
 };
 
 /// A connection in the table: under the tuple of the client's packets, then under that of the real
@@ -68,7 +72,7 @@ pub(crate) enum Via {
     /// With another destination address.
     Nat,
     /// With another source address, too: a local one.
-    FullNat(#[expect(dead_code, reason = "it is held until the connection is freed")] Lease),
+    FullNat(Lease),
     /// As they are, from this host's network to its.
     Direct,
     /// In other packets.
@@ -95,6 +99,8 @@ const TOA: u32 = 1 << 8;
 const UNASSURED: u32 = 1 << 9;
 /// conntrack keeps the connection, too.
 const TRACKED: u32 = 1 << 10;
+/// It is the control connection of an FTP session.
+const CONTROL: u32 = 1 << 11;
 /// How many packets the client has sent, as far as that matters.
 const PACKETS: u32 = 0xf << 12;
 /// One of them.
@@ -114,6 +120,8 @@ pub(crate) struct Conn {
     pub(crate) via: Via,
     /// The template that it was opened by.
     control: Option<Control>,
+    /// The FTP session that it belongs to.
+    member: Option<Member>,
 }
 
 /// Uses closer together than this many jiffies are not told apart, so that a busy connection's
@@ -147,6 +155,7 @@ impl Conn {
             dest,
             via,
             control,
+            member: None,
         }
     }
 
@@ -154,6 +163,38 @@ impl Conn {
     #[inline]
     pub(crate) fn is_controlled(&self) -> bool {
         self.control.is_some()
+    }
+
+    /// The same, as one of an FTP session.
+    pub(crate) fn of(mut self, member: Member) -> Self {
+        if member.part() == Part::Control {
+            self.word.fetch_add(CONTROL, Relaxed);
+        }
+        self.member = Some(member);
+        self
+    }
+
+    /// Is it the control connection of an FTP session?
+    #[inline]
+    pub(crate) fn is_control(&self) -> bool {
+        self.word.load(Relaxed) & CONTROL != 0
+    }
+
+    /// The FTP session that it belongs to.
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
+        self.member.as_ref().map(Member::session)
+    }
+
+    /// What it is of a session, if its client is awaited.
+    pub(crate) fn awaited(&self) -> Option<&Member> {
+        let member = self.member.as_ref();
+        member.filter(|member| member.part() == Part::Awaited)
+    }
+
+    /// Waits for the first packet, as if it were new.
+    pub(crate) fn listen(&self, now: u32) {
+        self.seen.store(now, Relaxed);
+        self.update(|_| State::Listen);
     }
 
     /// Is the source rewritten too?
@@ -187,15 +228,16 @@ impl Conn {
         self.word.load(Relaxed) & TOA != 0
     }
 
-    /// Notes a packet of so many bytes: counts it, and takes down its time and, of TCP, what it does
-    /// to the state.
+    /// Notes a packet of so many bytes: counts it, and takes down its time and what it does to the
+    /// state. `secure` tells whether `secure_tcp` is active.
     #[inline]
     pub(crate) fn saw(
         &self,
         direction: Direction,
         bytes: u32,
-        flags: Option<tcp::Flags>,
+        segment: &Segment,
         now: u32,
+        secure: impl FnOnce() -> bool,
     ) {
         self.count(direction, bytes);
         if direction == Direction::Original && self.word.load(Relaxed) & PACKETS < MANY {
@@ -204,9 +246,9 @@ impl Conn {
         if now.wrapping_sub(self.seen.load(Relaxed)) >= GRAIN {
             self.seen.store(now, Relaxed);
         }
-        if let Some(flags) = flags {
-            let one_way = self.via.is_one_way();
-            self.update(|state| proto::tcp::step(state, direction, flags, one_way));
+        if segment.has_states() {
+            let (one_way, secure) = (self.via.is_one_way(), secure());
+            self.update(|state| segment.step(state, direction, one_way, secure));
         } else if direction == Direction::Reply && self.word.load(Relaxed) & UNASSURED != 0 {
             self.assure();
         }
@@ -291,7 +333,7 @@ impl Conn {
                     if old.is_active() != new.is_active() {
                         self.dest.set_active(new.is_active());
                     }
-                    if new == State::Established && word & UNASSURED != 0 {
+                    if new.is_established() && word & UNASSURED != 0 {
                         self.assure();
                     }
                     return;
@@ -303,14 +345,21 @@ impl Conn {
 
     /// Seconds until it expires if no packet comes; `None` if it has expired.
     pub(crate) fn expires_in(&self, now: u32, timeouts: &TimeoutTable) -> Option<u32> {
-        let left = timeouts.jiffies(self.state()).checked_sub(self.idle(now))?;
+        let left = timeouts.jiffies(self.state()).checked_sub(self.idle(now));
+        let left = left.or_else(|| self.is_needed().then_some(0))?;
         Some(left / time::HZ)
     }
 
     /// Has it been idle for longer than its state allows?
     #[inline]
     pub(crate) fn is_expired(&self, now: u32, timeouts: &TimeoutTable) -> bool {
-        self.idle(now) > timeouts.jiffies(self.state())
+        self.idle(now) > timeouts.jiffies(self.state()) && !self.is_needed()
+    }
+
+    /// Do other connections need it? Then it lasts, idle or not.
+    #[cold]
+    fn is_needed(&self) -> bool {
+        self.member.as_ref().is_some_and(Member::is_needed)
     }
 
     /// Jiffies since the last packet. Another CPU may have seen one since the caller looked at the

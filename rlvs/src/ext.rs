@@ -72,8 +72,6 @@ counters! {
     IcmpTranslated = "icmp_translated",
     /// An ICMP error was dropped for its checksum.
     IcmpChecksum = "icmp_checksum",
-    /// A packet would have opened an SCTP connection.
-    NotCarriedSctp = "not_carried_sctp",
 }
 
 const COUNT: usize = Counter::ALL.len();

@@ -12,6 +12,7 @@ use crate::{
     },
     ext::Counter,
     family::Carried,
+    ftp,
     icmp,
     kapi::{
         bh::BhDisabled,
@@ -37,7 +38,6 @@ use crate::{
         NetState, //
     },
     open,
-    table::Wanted,
     xmit::{
         self,
         Way, //
@@ -56,15 +56,14 @@ use rlvs_core::{
         Direction,
         Family, //
     },
-    proto::{
-        self,
-        State, //
-    },
+    proto::State,
     wire::{
-        self,
-        headers::Headers,
+        headers::{
+            Headers,
+            Segment, //
+        },
         ip::Header,
-        tcp,
+        sctp,
         Error,
         IPPROTO_AH,
         IPPROTO_ESP,
@@ -163,7 +162,7 @@ fn ignore_if_tunnel<A: Carried>(packet: &mut Packet<'_>, proto: u8) {
     }
 }
 
-/// Whole packets go to where their protocol is handled.
+/// Packets go to where their protocol is handled, whole if it has to be seen.
 fn dispatch<A: Carried>(
     state: &NetState,
     way: &Way<'_>,
@@ -171,8 +170,8 @@ fn dispatch<A: Carried>(
     mut ip: Header<A>,
 ) -> Verdict {
     match ip.proto {
-        IPPROTO_TCP | IPPROTO_UDP => {}
-        IPPROTO_SCTP => return sctp(state, way, packet, &ip),
+        IPPROTO_TCP | IPPROTO_UDP | IPPROTO_SCTP => {}
+        IPPROTO_AH | IPPROTO_ESP => return ipsec(state, way, packet, ip),
         proto if proto == A::ICMP => {}
         proto => {
             if way.settings.ignore_tunneled() && way.point != Point::Forward {
@@ -199,38 +198,59 @@ fn dispatch<A: Carried>(
             None => return packet.accept(),
         };
     }
-    if ip.proto == A::ICMP {
-        icmp::handle(state, way, packet, ip)
-    } else {
-        transport(state, way, packet, ip)
+    match ip.proto {
+        IPPROTO_TCP | IPPROTO_UDP => transport(state, way, packet, ip),
+        IPPROTO_SCTP => sctp(state, way, packet, ip),
+        _ => icmp::handle(state, way, packet, ip),
     }
 }
 
-/// SCTP is not carried yet: what would open a connection is dropped.
+/// A packet of AH or ESP, which may be a fragment: only its addresses matter.
+///
+/// By FullNAT the real server cannot answer: what comes from all clients is from one address, and there
+/// are no ports.
+#[cold]
+fn ipsec<A: Carried>(
+    state: &NetState,
+    way: &Way<'_>,
+    packet: Packet<'_>,
+    ip: Header<A>,
+) -> Verdict {
+    let Ok(headers) = Headers::parse(ip, packet.bytes()) else {
+        return packet.accept();
+    };
+    match A::of(&state.conns).find(&headers.tuple, way.guard) {
+        Some(hit) if !hit.entry.is_fullnat() => {
+            connection(state, way, packet, &headers, hit.entry, hit.index)
+        }
+        _ => packet.accept(),
+    }
+}
+
+/// An SCTP packet.
+///
+/// Its payload may be a chain of packets that the device sends one by one: nothing of it must be moved to
+/// the headers.
 #[cold]
 fn sctp<A: Carried>(
     state: &NetState,
     way: &Way<'_>,
     mut packet: Packet<'_>,
-    ip: &Header<A>,
+    ip: Header<A>,
 ) -> Verdict {
-    // The common header and the first byte of the first chunk.
-    let needed = ip.header_len.saturating_add(13);
-    if way.point == Point::Forward || ip.is_fragment() || !packet.pull(needed) {
-        return packet.accept();
+    let at = ip.header_len.saturating_add(sctp::LEN);
+    let mut first = [0; sctp::CHUNK_LEN];
+    let there = packet.pull(at) && packet.copy(at, &mut first);
+    let second = sctp::second_chunk(first).and_then(|from| packet.byte(at.checked_add(from)?));
+    match Headers::parse(ip, packet.bytes()) {
+        Ok(mut headers) if there => {
+            if let Segment::Sctp(header) = &mut headers.segment {
+                header.chunk = Some(sctp::counts(first, second));
+            }
+            find(state, way, packet, &headers)
+        }
+        _ => malformed(way, packet),
     }
-    let l4 = packet.bytes().get(ip.header_len..).unwrap_or_default();
-    let Some((sport, dport)) = wire::opens(ip.proto, l4, false) else {
-        return packet.accept();
-    };
-    let wanted = Wanted {
-        mark: packet.mark(),
-        proto: ip.proto,
-        addr: ip.dst.into(),
-        port: dport,
-    };
-    let why = Counter::NotCarriedSctp;
-    open::refuse(state, way.net, way.guard, packet, &wanted, sport, why)
 }
 
 /// A TCP or UDP packet.
@@ -243,16 +263,33 @@ fn transport<A: Carried>(
 ) -> Verdict {
     let linear = Headers::needed(&ip)
         .is_some_and(|needed| packet.bytes().len() >= needed || packet.pull(needed));
-    let headers = match Headers::parse(ip, packet.bytes()) {
-        Ok(headers) if linear => headers,
-        // Of what came to this host nothing good can be made. What passes through may be
-        // anybody's.
-        _ if way.point == Point::LocalIn => return way.drop(packet, Counter::Malformed),
-        _ => return packet.accept(),
-    };
+    match Headers::parse(ip, packet.bytes()) {
+        Ok(headers) if linear => find(state, way, packet, &headers),
+        _ => malformed(way, packet),
+    }
+}
+
+/// Of a packet with bad headers that came to this host nothing good can be made. What passes through may
+/// be anybody's.
+#[cold]
+fn malformed(way: &Way<'_>, packet: Packet<'_>) -> Verdict {
+    match way.point {
+        Point::LocalIn => way.drop(packet, Counter::Malformed),
+        _ => packet.accept(),
+    }
+}
+
+/// Finds out whose packet it is.
+#[inline]
+fn find<A: Carried>(
+    state: &NetState,
+    way: &Way<'_>,
+    packet: Packet<'_>,
+    headers: &Headers<A>,
+) -> Verdict {
     match A::of(&state.conns).find(&headers.tuple, way.guard) {
-        Some(hit) => connection(state, way, packet, &headers, hit.entry, hit.index),
-        None => open::open(state, way, packet, &headers),
+        Some(hit) => connection(state, way, packet, headers, hit.entry, hit.index),
+        None => open::open(state, way, packet, headers),
     }
 }
 
@@ -266,7 +303,8 @@ fn connection<A: Carried>(
     entry: &ConnEntry<A>,
     index: u8,
 ) -> Verdict {
-    let flags = headers.segment.flags();
+    let segment = &headers.segment;
+    let secure = || way.settings.secure_tcp();
     if index == ORIGINAL && way.point == Point::Forward {
         // Only what is routed to this host is scheduled: see `open::open`.
         return packet.accept();
@@ -276,10 +314,13 @@ fn connection<A: Carried>(
         return open::open(state, way, packet, headers);
     }
     if index != ORIGINAL {
-        entry.saw(Direction::Reply, packet.len(), flags, way.now);
+        entry.saw(Direction::Reply, packet.len(), segment, way.now, secure);
+        if entry.is_control() {
+            return ftp::to_client(state, way, packet, headers, entry);
+        }
         return xmit::to_client(way, packet, headers, entry);
     }
-    if is_over(way, entry, flags) {
+    if is_over(way, entry, segment) {
         A::of(&state.conns).remove(entry, way.guard);
         if entry.is_tracked() {
             let known = packet.is_tracked_already();
@@ -294,18 +335,21 @@ fn connection<A: Carried>(
     if !entry.dest.is_available() {
         return way.drop(packet, Counter::DestGone);
     }
-    entry.saw(Direction::Original, packet.len(), flags, way.now);
+    entry.saw(Direction::Original, packet.len(), segment, way.now, secure);
+    if entry.is_control() {
+        return ftp::to_server(state, way, packet, headers, entry);
+    }
     xmit::to_server(way, packet, headers, entry)
 }
 
 /// Does the client open a new connection with the tuple of one that is over, or that has lost its real
 /// server while the operator wants such connections expired?
 #[inline]
-fn is_over<A: Carried>(way: &Way<'_>, entry: &ConnEntry<A>, flags: Option<tcp::Flags>) -> bool {
+fn is_over<A: Carried>(way: &Way<'_>, entry: &ConnEntry<A>, segment: &Segment) -> bool {
     if !entry.dest.is_available() {
         return way.settings.expire_nodest_conn();
     }
-    if !flags.is_some_and(|flags| proto::tcp::opens(flags, false)) {
+    if !segment.restarts() {
         return false;
     }
     if way.settings.expire_nodest_conn() && entry.dest.weight() == 0 {
@@ -317,7 +361,7 @@ fn is_over<A: Carried>(way: &Way<'_>, entry: &ConnEntry<A>, flags: Option<tcp::F
         false => way.settings.conn_reuse_mode(),
     };
     let reused = match entry.state() {
-        State::TimeWait | State::Close => mode != 0,
+        State::TimeWait | State::Close | State::Closed => mode != 0,
         State::FinWait => mode & 2 != 0 && entry.is_one_way(),
         _ => false,
     };

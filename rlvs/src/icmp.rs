@@ -93,7 +93,8 @@ const QUOTED: usize = 20;
 /// So much of a quoted packet is looked at in search of its transport header.
 const LOOK: usize = 256;
 
-/// Reads an error and what it quotes; `None` if it is no error, or is not about TCP or UDP.
+/// Reads an error and what it quotes; `None` if it is no error, or is about a protocol without
+/// connections.
 fn read<A: Carried>(
     packet: &mut Packet<'_>,
     ip: &Header<A>,
@@ -122,13 +123,13 @@ fn read<A: Carried>(
     if !packet.pull(at_l4.checked_add(8)?) {
         return None;
     }
-    let (sport, dport) = wire::ports(inner.proto, packet.bytes().get(at_l4..)?)?;
+    let (proto, sport, dport) = wire::key(inner.proto, packet.bytes().get(at_l4..)?)?;
     let quoted = Tuple {
         src: inner.src,
         dst: inner.dst,
         sport,
         dport,
-        proto: inner.proto,
+        proto,
     };
     Some((header, inner, quoted))
 }

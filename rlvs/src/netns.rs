@@ -50,6 +50,7 @@ use crate::{
             DelayedWork, //
         }, //
     },
+    session::Ftp,
     sysctl::Settings,
     table::{
         self,
@@ -144,6 +145,8 @@ pub(crate) struct NetState {
     pub(crate) counters: ExtCounters,
     /// Routes to real servers and to clients.
     pub(crate) routes: Routes,
+    /// FTP sessions.
+    pub(crate) ftp: Arc<Ftp>,
     /// Services, as operators see them.
     #[pin]
     pub(crate) config: Mutex<Config>,
@@ -264,6 +267,7 @@ impl PerNet for NetState {
             timeouts: TimeoutTable::new(),
             counters: ExtCounters::new()?,
             routes: Routes::new()?,
+            ftp: Ftp::new()?,
             config <- new_mutex!(Config::new()?),
             lottery <- new_mutex!(Lottery::default()),
             cursors: Both {

@@ -130,11 +130,13 @@ pub(crate) struct LocalAddress {
     pub(crate) exhausted: Atomic<u64>,
 }
 
-/// A local address and port that a connection holds; given back when it is dropped.
+/// A local address and port that a connection holds; given back when it is dropped, if it is its own.
 pub(crate) struct Lease {
     pool: Arc<Pool>,
     laddr: Arc<LocalAddress>,
     port: u16,
+    /// It was taken from the pool for this connection.
+    own: bool,
 }
 
 impl Lease {
@@ -155,11 +157,23 @@ impl Lease {
                     pool: pool.clone(),
                     laddr: laddr.clone(),
                     port,
+                    own: true,
                 });
             }
             laddr.exhausted.add(1, Relaxed);
         }
         None
+    }
+
+    /// The same address and port for another connection, to another port of the server.
+    pub(crate) fn beside(&self) -> Self {
+        self.laddr.conns.add(1, Relaxed);
+        Self {
+            pool: self.pool.clone(),
+            laddr: self.laddr.clone(),
+            port: self.port,
+            own: false,
+        }
     }
 
     /// The local address.
@@ -176,6 +190,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.laddr.conns.fetch_sub(1, Relaxed);
-        self.pool.give_back(self.port);
+        if self.own {
+            self.pool.give_back(self.port);
+        }
     }
 }

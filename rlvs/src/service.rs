@@ -44,6 +44,7 @@ use rlvs_core::{
         Sched, //
     },
     wire::{
+        IPPROTO_SCTP,
         IPPROTO_TCP,
         IPPROTO_UDP, //
     }, //
@@ -95,11 +96,13 @@ impl ServiceId {
     pub(crate) fn protocols(&self) -> &'static [u8] {
         const TCP: u16 = IPPROTO_TCP as u16;
         const UDP: u16 = IPPROTO_UDP as u16;
+        const SCTP: u16 = IPPROTO_SCTP as u16;
         match *self {
             Self::Address { proto: TCP, .. } => &[IPPROTO_TCP],
             Self::Address { proto: UDP, .. } => &[IPPROTO_UDP],
+            Self::Address { proto: SCTP, .. } => &[IPPROTO_SCTP],
             Self::Address { .. } => &[],
-            Self::Mark { .. } => &[IPPROTO_TCP, IPPROTO_UDP],
+            Self::Mark { .. } => &[IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP],
         }
     }
 }
@@ -221,6 +224,8 @@ pub(crate) struct Ports {
     pub(crate) tcp: KVec<Arc<Pool>>,
     /// For UDP.
     pub(crate) udp: KVec<Arc<Pool>>,
+    /// For SCTP.
+    pub(crate) sctp: KVec<Arc<Pool>>,
 }
 
 impl Ports {
@@ -229,7 +234,8 @@ impl Ports {
     pub(crate) fn of(&self, proto: u8) -> &[Arc<Pool>] {
         match proto {
             IPPROTO_TCP => &self.tcp,
-            _ => &self.udp,
+            IPPROTO_UDP => &self.udp,
+            _ => &self.sctp,
         }
     }
 }

@@ -230,6 +230,18 @@ impl Settings {
         self.sloppy_tcp.load(Relaxed) != 0
     }
 
+    /// The same for SCTP.
+    #[inline]
+    pub(crate) fn sloppy_sctp(&self) -> bool {
+        self.sloppy_sctp.load(Relaxed) != 0
+    }
+
+    /// Whether a client of TCP has to be answered before it counts.
+    #[inline]
+    pub(crate) fn secure_tcp(&self) -> bool {
+        self.secure_tcp.load(Relaxed) >= defence::ACTIVE
+    }
+
     /// Of how many packets that open connections one is dropped, if so many pages of memory are
     /// available; 0 is none.
     #[inline]

@@ -63,8 +63,8 @@ pub const IDLE: u32 = 60;
 /// What a connection in that state is worth.
 pub fn worth(state: State) -> Worth {
     match state {
-        State::SynRecv | State::SynAck => Worth::Nothing,
-        State::Established | State::Udp => Worth::Little,
+        State::SynRecv | State::SynAck | State::Init1 | State::Init => Worth::Nothing,
+        State::Established | State::SctpEstablished | State::Udp => Worth::Little,
         _ => Worth::Much,
     }
 }

@@ -231,6 +231,23 @@ impl fmt::Display for Conn<'_> {
 /// `ip_vs_app`: its head.
 pub const APP_HEAD: &str = "prot port    usecnt name\n";
 
+/// `ip_vs_app`: an application helper of TCP.
+pub struct App {
+    /// The port of the connections that it looks at.
+    pub port: u16,
+    /// How many of them there are.
+    pub users: i32,
+    /// Its name.
+    pub name: &'static str,
+}
+
+impl fmt::Display for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { port, users, name } = self;
+        writeln!(f, "TCP  {port:<7} {users:<6} {name:<17}")
+    }
+}
+
 /// Five numbers in the widths of both statistics files.
 struct Row(Counters);
 

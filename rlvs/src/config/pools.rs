@@ -22,7 +22,10 @@ use kernel::{
     rbtree::RBTree,
     sync::Arc, //
 };
-use rlvs_core::wire::IPPROTO_TCP;
+use rlvs_core::wire::{
+    IPPROTO_TCP,
+    IPPROTO_UDP, //
+};
 
 /// All pools.
 pub(super) struct Pools {
@@ -73,7 +76,8 @@ impl Pools {
             }
             match *proto {
                 IPPROTO_TCP => ports.tcp = pools,
-                _ => ports.udp = pools,
+                IPPROTO_UDP => ports.udp = pools,
+                _ => ports.sctp = pools,
             }
         }
         Ok(ports)

@@ -131,13 +131,13 @@ fn find<'g, I: Carried, O: Carried>(
     if inner.fragment_offset != 0 {
         return None;
     }
-    let (sport, dport) = wire::ports(inner.proto, bytes.get(inner.header_len..)?)?;
+    let (proto, sport, dport) = wire::key(inner.proto, bytes.get(inner.header_len..)?)?;
     let tuple = Tuple {
         src: inner.src,
         dst: inner.dst,
         sport,
         dport,
-        proto: inner.proto,
+        proto,
     };
     let hit = I::of(&state.conns).find(&tuple, way.guard)?;
     let ours = hit.index == ORIGINAL

@@ -122,6 +122,49 @@ impl Packet<'_> {
         }
     }
 
+    /// All of the packet, private to us and linear, with zeros behind it up to `len` bytes; `None` if
+    /// memory is out. The caller keeps lengths and checksums right.
+    pub(crate) fn stretch(&mut self, len: usize) -> Option<&mut [u8]> {
+        let c_len = u32::try_from(len).ok()?;
+        let skb = self.as_ptr();
+        // SAFETY: By the type invariants. The call makes all bytes linear and private.
+        unsafe {
+            if bindings::rlvs_skb_stretch(skb, c_len) != 0 {
+                return None;
+            }
+            bindings::rlvs_skb_void_complete(skb);
+            Some(slice::from_raw_parts_mut((*skb).data, (*skb).len as usize))
+        }
+    }
+
+    /// Takes away what stands behind the first `len` bytes of a packet that is linear.
+    pub(crate) fn cut(&mut self, len: usize) {
+        if let Ok(len) = u32::try_from(len) {
+            // SAFETY: By the type invariants; C leaves a shorter packet as it is.
+            unsafe { bindings::rlvs_skb_cut(self.as_ptr(), len) };
+        }
+    }
+
+    /// Copies the bytes at an offset, which stay where they are, linear or not; false if the packet does
+    /// not have them.
+    pub(crate) fn copy(&self, offset: usize, to: &mut [u8]) -> bool {
+        let (Ok(offset), Ok(len)) = (i32::try_from(offset), i32::try_from(to.len())) else {
+            return false;
+        };
+        // SAFETY: By the type invariants; so many bytes are written, and C looks whether they are there.
+        unsafe { bindings::rlvs_skb_copy(self.as_ptr(), offset, to.as_mut_ptr(), len) }
+    }
+
+    /// The byte at an offset, linear or not.
+    pub(crate) fn byte(&self, offset: usize) -> Option<u8> {
+        let mut bytes = [0];
+        let found = self.copy(offset, &mut bytes);
+        found.then(|| {
+            let [byte] = bytes;
+            byte
+        })
+    }
+
     /// Makes room for headers to grow: the packet starts `by` bytes earlier, its first `headers + by` bytes are
     /// private, and its offsets are those of headers moved to the front. The caller moves them and
     /// fills the gap behind them. `None`, and nothing changed, if memory is out.

@@ -17,6 +17,7 @@ use crate::{
     },
     ext::Counter,
     family::Carried,
+    ftp,
     kapi::{
         family::Complaint,
         hash::{
@@ -25,7 +26,6 @@ use crate::{
         },
         inet,
         netfilter::Point,
-        netns::Net,
         skb::{
             Packet,
             Verdict, //
@@ -40,7 +40,13 @@ use crate::{
         Service,
         ServiceId,
         Slot,
-        Snapshot, //
+        Snapshot,
+        FTP, //
+    },
+    session::{
+        Member,
+        Part,
+        Session, //
     },
     table::{
         Wanted,
@@ -58,10 +64,7 @@ use crate::{
 };
 use kernel::{
     alloc::KBox,
-    sync::{
-        rcu::Guard,
-        Arc, //
-    }, //
+    sync::Arc, //
 };
 use rlvs_core::{
     flow::{
@@ -107,14 +110,20 @@ pub(crate) fn open<A: Carried>(
             entry.saw(
                 Direction::Reply,
                 packet.len(),
-                headers.segment.flags(),
+                &headers.segment,
                 way.now,
+                || way.settings.secure_tcp(),
             );
             return xmit::to_client(way, packet, headers, entry);
         }
     }
     if way.point == Point::Forward {
         return packet.accept();
+    }
+    if state.ftp.is_awaiting() && headers.segment.restarts() {
+        if let Some(entry) = ftp::awaited(state, way, headers) {
+            return begin(way, packet, headers, entry);
+        }
     }
     let wanted = Wanted {
         mark: packet.mark(),
@@ -125,7 +134,10 @@ pub(crate) fn open<A: Carried>(
     let Some(service) = state.services.find(way.net, &wanted, way.guard) else {
         return packet.accept();
     };
-    let sloppy = state.settings.sloppy_tcp();
+    let sloppy = match headers.segment {
+        Segment::Sctp(_) => state.settings.sloppy_sctp(),
+        _ => state.settings.sloppy_tcp(),
+    };
     if !headers.segment.opens(sloppy) || headers.tuple.sport == FTP_DATA {
         // The local stack knows the answer to a stray segment. And what a real server on this host
         // sends back by active FTP is no request.
@@ -148,12 +160,23 @@ pub(crate) fn open<A: Carried>(
         Err(Refusal::Drop(why)) => return way.drop(packet, why),
         Err(Refusal::Exhausted) => return packet.drop(),
     };
-    let entry = opened.entry();
+    begin(way, packet, headers, opened.entry())
+}
+
+/// The first packet of a connection.
+fn begin<A: Carried>(
+    way: &Way<'_>,
+    packet: Packet<'_>,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
+) -> Verdict {
+    let secure = || way.settings.secure_tcp();
     entry.saw(
         Direction::Original,
         packet.len(),
-        headers.segment.flags(),
+        &headers.segment,
         way.now,
+        secure,
     );
     xmit::to_server(way, packet, headers, entry)
 }
@@ -311,7 +334,10 @@ fn connection<A: Carried>(
     let toa = matches!(via, Via::FullNat(_))
         && matches!(segment, Segment::Tcp(_))
         && state.settings.toa();
-    let conn = Conn::new(
+    let is_ftp = tuple.dport == FTP
+        && matches!(segment, Segment::Tcp(_))
+        && matches!(via, Via::Nat | Via::FullNat(_));
+    let mut conn = Conn::new(
         goal.slot.dest.clone(),
         segment.first_state(),
         via,
@@ -319,6 +345,10 @@ fn connection<A: Carried>(
         state.settings.conntrack(),
         goal.template.map(Control::new),
     );
+    if is_ftp {
+        let session = Session::new(&state.ftp).map_err(|_| Refusal::Drop(Counter::ConnNoMemory))?;
+        conn = conn.of(Member::new(session, Part::Control));
+    }
     A::of(&CONN_CACHES)
         .alloc(Entry::new([*tuple, reply], conn))
         .map(|entry| (entry, answers))
@@ -389,30 +419,4 @@ fn lease<A: Carried>(
     let addr = A::from_ip(lease.addr()).ok_or(Refusal::Drop(Counter::NoRoute))?;
     let port = lease.port();
     Ok((lease, (addr, port)))
-}
-
-/// A packet of a kind that is not carried yet, between these ports: it is dropped if it would open a
-/// connection of a service.
-pub(crate) fn refuse(
-    state: &NetState,
-    net: &Net,
-    guard: &Guard,
-    packet: Packet<'_>,
-    wanted: &Wanted,
-    sport: u16,
-    why: Counter,
-) -> Verdict {
-    let service = state.services.find(net, wanted, guard);
-    let admission = service.and_then(|service| {
-        let snapshot = service.snapshot.load(guard)?;
-        Some(service.admit(snapshot, wanted.port))
-    });
-    match admission {
-        None | Some(Admission::Pass) => packet.accept(),
-        _ if sport == FTP_DATA => packet.accept(),
-        _ => {
-            state.counters.count(why);
-            packet.drop()
-        }
-    }
 }

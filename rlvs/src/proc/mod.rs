@@ -29,7 +29,10 @@ use crate::{
         }, //
     },
     netns::NetState,
-    service::ServiceId, //
+    service::{
+        ServiceId,
+        FTP, //
+    }, //
 };
 use kernel::{
     fmt,
@@ -162,12 +165,22 @@ impl Show for PerCpuStats {
     }
 }
 
-/// `ip_vs_app`: there are no application helpers.
+/// `ip_vs_app`: there is one application helper.
 struct Apps;
 
 impl Show for Apps {
-    fn show(_net: &Net, _record: u64, out: &SeqFile) -> Option<u64> {
+    fn show(net: &Net, _record: u64, out: &SeqFile) -> Option<u64> {
+        let state = NetState::of(net)?;
         print(out, listing::APP_HEAD);
+        let users = state.ftp.controls();
+        print(
+            out,
+            listing::App {
+                port: FTP,
+                users,
+                name: "ftp",
+            },
+        );
         None
     }
 }

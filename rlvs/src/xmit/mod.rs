@@ -426,7 +426,7 @@ pub(crate) fn send<A: Carried>(way: &Way<'_>, mut packet: Packet<'_>, dst: &Dst<
 
 /// How the transport checksum of a packet stands.
 #[inline]
-fn checksum_of(packet: &Packet<'_>) -> L4Checksum {
+pub(crate) fn checksum_of(packet: &Packet<'_>) -> L4Checksum {
     if packet.is_checksum_partial() {
         L4Checksum::Partial
     } else {
@@ -480,8 +480,7 @@ fn rewrite_to<A: Carried>(
 ) -> Option<()> {
     rewrite::transport(
         bytes,
-        headers.ip.header_len,
-        headers.tuple.proto,
+        &headers.ip,
         (new.src, new.sport),
         (new.dst, new.dport),
         checksum,

@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         if let Some(l4) = bytes.get(ip.header_len..) {
-            let _ = wire::ports(ip.proto, l4);
+            let _ = wire::key(ip.proto, l4);
         }
     }
     if let Ok(ip) = Ipv6Addr::parse(bytes, 0) {

@@ -29,15 +29,18 @@ fuzz_target!(|input: (End, End, bool, &[u8])| {
     let src = (Ipv4Addr::from(src.0), src.1);
     let dst = (Ipv4Addr::from(dst.0), dst.1);
     let mut packet = bytes.to_vec();
-    if rewrite::transport(&mut packet, ip.header_len, ip.proto, src, dst, csum).is_err() {
+    if rewrite::transport(&mut packet, &ip, src, dst, csum).is_err() {
         assert_eq!(packet, bytes);
         return;
     }
 
     let new_ip = Ipv4Addr::parse(&packet, 0).unwrap();
     assert_eq!((new_ip.src, new_ip.dst), (src.0, dst.0));
+    if !matches!(ip.proto, wire::IPPROTO_TCP | wire::IPPROTO_UDP) {
+        return;
+    }
     let l4 = &packet[ip.header_len..];
-    assert_eq!(wire::ports(ip.proto, l4), Some((src.1, dst.1)));
+    assert_eq!(wire::key(ip.proto, l4), Some((ip.proto, src.1, dst.1)));
     let sum = |bytes: &[u8]| checksum::fold(checksum::sum(bytes)) % 0xffff;
     assert_eq!(sum(&packet[..ip.header_len]), sum(&bytes[..ip.header_len]));
     let at = if ip.proto == wire::IPPROTO_TCP { 16 } else { 6 };
@@ -53,9 +56,9 @@ fuzz_target!(|input: (End, End, bool, &[u8])| {
         assert_eq!(whole(&new_ip, l4), whole(&ip, old_l4));
     }
 
-    let (ports, back) = (wire::ports(ip.proto, old_l4).unwrap(), (ip.src, ip.dst));
-    let (src, dst) = ((back.0, ports.0), (back.1, ports.1));
-    rewrite::transport(&mut packet, ip.header_len, ip.proto, src, dst, csum).unwrap();
+    let (_, sport, dport) = wire::key(ip.proto, old_l4).unwrap();
+    let (src, dst) = ((ip.src, sport), (ip.dst, dport));
+    rewrite::transport(&mut packet, &ip, src, dst, csum).unwrap();
     // A checksum of either zero may come back as the other one: they are the same number.
     for at in [10, ip.header_len + at] {
         let field = |bytes: &[u8]| u16::from_be_bytes([bytes[at], bytes[at + 1]]);

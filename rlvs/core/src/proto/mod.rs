@@ -2,12 +2,13 @@
 
 //! Protocol states of a connection, how long each lasts, and what leads from one to the next.
 
+pub mod sctp;
 pub mod tcp;
 pub mod udp;
 
 /// The state of a connection, of whatever protocol.
 ///
-/// The numbers of the TCP states are those of IPVS.
+/// The numbers of the TCP states are those of IPVS; those of SCTP are 12 more than there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum State {
@@ -35,11 +36,39 @@ pub enum State {
     SynAck = 10,
     /// UDP: its only state.
     Udp = 11,
+    /// SCTP: nothing seen yet.
+    SctpNone = 12,
+    /// SCTP: the client's first INIT has passed.
+    Init1 = 13,
+    /// SCTP: it has passed again.
+    Init = 14,
+    /// SCTP: the server has sent a cookie.
+    CookieSent = 15,
+    /// SCTP: the client has returned it.
+    CookieReplied = 16,
+    /// SCTP: the server's own INIT has passed.
+    CookieWait = 17,
+    /// SCTP: the client has sent the server a cookie.
+    Cookie = 18,
+    /// SCTP: the server has returned it.
+    CookieEchoed = 19,
+    /// SCTP: both sides have answered.
+    SctpEstablished = 20,
+    /// SCTP: the server has closed.
+    ShutdownSent = 21,
+    /// SCTP: the client has closed.
+    ShutdownReceived = 22,
+    /// SCTP: the server has nothing more to send.
+    ShutdownAckSent = 23,
+    /// SCTP: the server has refused.
+    Rejected = 24,
+    /// SCTP: it is over.
+    Closed = 25,
 }
 
 impl State {
     /// Every state, in the order of its number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 26] = [
         Self::None,
         Self::Established,
         Self::SynSent,
@@ -52,6 +81,20 @@ impl State {
         Self::Listen,
         Self::SynAck,
         Self::Udp,
+        Self::SctpNone,
+        Self::Init1,
+        Self::Init,
+        Self::CookieSent,
+        Self::CookieReplied,
+        Self::CookieWait,
+        Self::Cookie,
+        Self::CookieEchoed,
+        Self::SctpEstablished,
+        Self::ShutdownSent,
+        Self::ShutdownReceived,
+        Self::ShutdownAckSent,
+        Self::Rejected,
+        Self::Closed,
     ];
 
     /// The state of that number; [`State::None`] for a number that is none.
@@ -78,17 +121,41 @@ impl State {
             Self::Listen => "LISTEN",
             Self::SynAck => "SYNACK",
             Self::Udp => "UDP",
+            Self::SctpNone => "NONE",
+            Self::Init1 => "INIT1",
+            Self::Init => "INIT",
+            Self::CookieSent => "C-SENT",
+            Self::CookieReplied => "C-REPLIED",
+            Self::CookieWait => "C-WAIT",
+            Self::Cookie => "COOKIE",
+            Self::CookieEchoed => "C-ECHOED",
+            Self::SctpEstablished => "ESTABLISHED",
+            Self::ShutdownSent => "S-SENT",
+            Self::ShutdownReceived => "S-RECEIVED",
+            Self::ShutdownAckSent => "S-ACK-SENT",
+            Self::Rejected => "REJECTED",
+            Self::Closed => "CLOSED",
         }
+    }
+
+    /// Whether both sides have answered.
+    #[inline]
+    pub fn is_established(self) -> bool {
+        matches!(self, Self::Established | Self::SctpEstablished)
     }
 
     /// Whether a connection in this state counts as an active one of its destination.
     ///
-    /// Others count as inactive; UDP is one of them, as in IPVS.
+    /// Others count as inactive; UDP and the opening of SCTP are among them, as in IPVS.
     #[inline]
     pub fn is_active(self) -> bool {
         matches!(
             self,
-            Self::Established | Self::SynSent | Self::SynRecv | Self::SynAck
+            Self::Established
+                | Self::SynSent
+                | Self::SynRecv
+                | Self::SynAck
+                | Self::SctpEstablished
         )
     }
 }
@@ -100,7 +167,10 @@ pub struct Timeouts([u32; State::ALL.len()]);
 impl Default for Timeouts {
     /// IPVS's own.
     fn default() -> Self {
-        Self([2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300])
+        Self([
+            2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300, 2, 4, 61, 61, 61, 61, 61, 61,
+            900, 61, 61, 61, 4, 61,
+        ])
     }
 }
 
@@ -142,7 +212,7 @@ mod tests {
     fn every_number_is_a_state() {
         for number in 0..=255 {
             let state = State::from_u8(number);
-            if number < 12 {
+            if number < 26 {
                 assert_eq!(state as u8, number);
             } else {
                 assert_eq!(state, State::None);
@@ -168,7 +238,8 @@ mod tests {
                 State::Established,
                 State::SynSent,
                 State::SynRecv,
-                State::SynAck
+                State::SynAck,
+                State::SctpEstablished
             ]
         );
     }
@@ -179,7 +250,10 @@ mod tests {
         let seconds = State::ALL.map(|state| timeouts.of(state));
         assert_eq!(
             seconds,
-            [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300]
+            [
+                2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300, 2, 4, 61, 61, 61, 61, 61, 61,
+                900, 61, 61, 61, 4, 61
+            ]
         );
     }
 

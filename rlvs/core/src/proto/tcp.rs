@@ -19,6 +19,7 @@ const CL: State = State::Close;
 const CW: State = State::CloseWait;
 const LA: State = State::LastAck;
 const LI: State = State::Listen;
+const SA: State = State::SynAck;
 
 /// What follows each state, in the order of the states' numbers.
 type Row = [State; 11];
@@ -61,17 +62,59 @@ static ONE_WAY: Table = Table {
     rst: [CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL],
 };
 
+// What follows is in force while `secure_tcp` is: what the client alone has sent establishes nothing.
+
+/// As [`ORIGINAL`].
+#[rustfmt::skip]
+static SECURE_ORIGINAL: Table = Table {
+    //    NO  ES  SS  SR  FW  TW  CL  CW  LA  LI  SA
+    syn: [SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SA],
+    fin: [CL, CW, SS, TW, TW, TW, CL, CW, LA, LI, SA],
+    ack: [ES, ES, SS, SR, FW, TW, CL, CW, CL, LI, SA],
+    rst: [CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL],
+};
+
+/// As [`REPLY`].
+#[rustfmt::skip]
+static SECURE_REPLY: Table = Table {
+    //    NO  ES  SS  SR  FW  TW  CL  CW  LA  LI  SA
+    syn: [SS, ES, SS, SA, SS, SS, SS, SS, SS, LI, SA],
+    fin: [TW, FW, SS, TW, FW, TW, CL, TW, LA, LI, TW],
+    ack: [ES, ES, SS, ES, FW, TW, CL, CW, LA, ES, ES],
+    rst: [CL, CL, SS, CL, CL, TW, CL, CL, CL, CL, CL],
+};
+
+/// As [`ONE_WAY`].
+#[rustfmt::skip]
+static SECURE_ONE_WAY: Table = Table {
+    //    NO  ES  SS  SR  FW  TW  CL  CW  LA  LI  SA
+    syn: [SA, ES, ES, SR, SA, SA, SA, SA, SA, SA, SA],
+    fin: [CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW],
+    ack: [ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES],
+    rst: [CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL],
+};
+
 /// The state of a connection after a segment.
 ///
 /// `one_way` says that replies do not pass here (DR, TUN); a reply that does is stepped as one,
-/// and the caller stops saying so. RST counts before SYN, SYN before FIN, FIN before ACK; a segment
-/// without any of them closes, and so does a state that is not TCP's.
+/// and the caller stops saying so. `secure` takes the tables of `secure_tcp`. RST counts before SYN,
+/// SYN before FIN, FIN before ACK; a segment without any of them closes, and so does a state that is
+/// not TCP's.
 #[inline]
-pub fn step(state: State, direction: Direction, flags: Flags, one_way: bool) -> State {
-    let table = match (direction, one_way) {
-        (Direction::Reply, _) => &REPLY,
-        (Direction::Original, false) => &ORIGINAL,
-        (Direction::Original, true) => &ONE_WAY,
+pub fn step(
+    state: State,
+    direction: Direction,
+    flags: Flags,
+    one_way: bool,
+    secure: bool,
+) -> State {
+    let table = match (direction, one_way, secure) {
+        (Direction::Reply, _, false) => &REPLY,
+        (Direction::Reply, _, true) => &SECURE_REPLY,
+        (Direction::Original, false, false) => &ORIGINAL,
+        (Direction::Original, false, true) => &SECURE_ORIGINAL,
+        (Direction::Original, true, false) => &ONE_WAY,
+        (Direction::Original, true, true) => &SECURE_ONE_WAY,
     };
     let row = if flags.rst() {
         &table.rst
@@ -109,9 +152,13 @@ mod tests {
 
     /// The states that a new connection goes through.
     fn life(one_way: bool, segments: &[(Direction, u8)]) -> Vec<State> {
+        life_of(one_way, false, segments)
+    }
+
+    fn life_of(one_way: bool, secure: bool, segments: &[(Direction, u8)]) -> Vec<State> {
         let mut state = State::None;
         let next = |(direction, flags): &(Direction, u8)| {
-            state = step(state, *direction, Flags(*flags), one_way);
+            state = step(state, *direction, Flags(*flags), one_way, secure);
             state
         };
         segments.iter().map(next).collect()
@@ -165,22 +212,25 @@ mod tests {
     #[test]
     fn a_closed_connection_is_opened_anew() {
         for state in [TW, CL, CW, FW, LA] {
-            assert_eq!(step(state, Original, Flags(SYN), false), SR);
+            assert_eq!(step(state, Original, Flags(SYN), false, false), SR);
         }
-        assert_eq!(step(ES, Original, Flags(SYN), false), ES);
+        assert_eq!(step(ES, Original, Flags(SYN), false, false), ES);
     }
 
     #[test]
     fn reset_counts_first_then_syn_then_fin() {
-        assert_eq!(step(ES, Original, Flags(RST | SYN | FIN | ACK), false), CL);
-        assert_eq!(step(TW, Original, Flags(SYN | FIN | ACK), false), SR);
-        assert_eq!(step(ES, Original, Flags(FIN | ACK), false), CW);
+        assert_eq!(
+            step(ES, Original, Flags(RST | SYN | FIN | ACK), false, false),
+            CL
+        );
+        assert_eq!(step(TW, Original, Flags(SYN | FIN | ACK), false, false), SR);
+        assert_eq!(step(ES, Original, Flags(FIN | ACK), false, false), CW);
     }
 
     #[test]
     fn a_segment_without_a_flag_that_counts_closes() {
         for state in State::ALL {
-            assert_eq!(step(state, Original, Flags(Flags::PSH), false), CL);
+            assert_eq!(step(state, Original, Flags(Flags::PSH), false, false), CL);
         }
     }
 
@@ -189,12 +239,63 @@ mod tests {
         for state in State::ALL {
             for flags in 0..=255 {
                 let flags = Flags(flags);
-                assert_eq!(
-                    step(state, Reply, flags, true),
-                    step(state, Reply, flags, false)
-                );
+                for secure in [false, true] {
+                    assert_eq!(
+                        step(state, Reply, flags, true, secure),
+                        step(state, Reply, flags, false, secure)
+                    );
+                }
             }
         }
+    }
+
+    #[test]
+    fn secure_waits_for_the_server() {
+        // Nothing that a client sends alone gets it further than its SYN.
+        let alone = [(Original, SYN), (Original, ACK), (Original, ACK)];
+        assert_eq!(life_of(false, true, &alone), [SR, SR, SR]);
+        assert_eq!(life_of(false, false, &alone), [SR, ES, ES]);
+        // Its acknowledgement comes after the server's SYN, but the server's data establishes.
+        let both = [OPEN.as_slice(), &[(Reply, ACK), (Original, ACK)]].concat();
+        assert_eq!(life_of(false, true, &both), [SR, SA, SA, ES, ES]);
+        let one_way = [(Original, SYN), (Original, ACK)];
+        assert_eq!(life_of(true, true, &one_way), [SA, ES]);
+    }
+
+    /// Where `secure_tcp` makes a difference, as the list of mainline's comparison has it.
+    #[test]
+    fn secure_differs_in_these_and_no_others() {
+        let mut found = Vec::new();
+        for (direction, one_way) in [(Original, false), (Reply, false), (Original, true)] {
+            for (name, flags) in [("syn", SYN), ("fin", FIN), ("ack", ACK), ("rst", RST)] {
+                for state in State::ALL {
+                    let plain = step(state, direction, Flags(flags), one_way, false);
+                    let secure = step(state, direction, Flags(flags), one_way, true);
+                    if plain != secure {
+                        found.push((direction, one_way, name, state, plain, secure));
+                    }
+                }
+            }
+        }
+        let in_only = |state| (Original, true, "syn", state, SR, SA);
+        let expected = [
+            (Original, false, "syn", SA, SR, SA),
+            (Original, false, "fin", SA, TW, SA),
+            (Original, false, "ack", SR, ES, SR),
+            (Original, false, "ack", SA, ES, SA),
+            (Original, false, "rst", SA, SR, CL),
+            (Reply, false, "syn", SR, SR, SA),
+            (Reply, false, "syn", SA, SR, SA),
+            in_only(State::None),
+            in_only(FW),
+            in_only(TW),
+            in_only(CL),
+            in_only(CW),
+            in_only(LA),
+            in_only(LI),
+            in_only(SA),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

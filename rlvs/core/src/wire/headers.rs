@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The headers of a TCP or UDP packet, read once and together.
+//! The headers of a packet of a protocol that has connections, read once and together.
 
 use super::ip::Header;
 use super::ip::Ip;
+use super::sctp;
 use super::tcp;
 use super::udp;
 use super::Error;
+use super::IPPROTO_AH;
+use super::IPPROTO_ESP;
+use super::IPPROTO_SCTP;
 use super::IPPROTO_TCP;
 use super::IPPROTO_UDP;
+use super::ISAKMP;
+use crate::flow::Direction;
 use crate::flow::Tuple;
 use crate::proto;
 use crate::proto::State;
@@ -20,33 +26,41 @@ pub enum Segment {
     Tcp(tcp::Header),
     /// UDP; all that matters of it is in the tuple.
     Udp,
+    /// SCTP; who reads it looks for its chunk.
+    Sctp(sctp::Header),
+    /// AH or ESP, which go with a connection of UDP.
+    Ipsec,
 }
 
 impl Segment {
-    /// The flags, if it is TCP.
-    #[inline]
-    pub fn flags(&self) -> Option<tcp::Flags> {
-        match self {
-            Self::Tcp(header) => Some(header.flags),
-            Self::Udp => None,
-        }
-    }
-
-    /// Length of the header, in bytes.
+    /// Length of the header, in bytes; of what is behind SCTP's and IPsec's nothing is known.
     #[inline]
     pub fn header_len(&self) -> usize {
         match self {
             Self::Tcp(header) => header.header_len,
             Self::Udp => udp::LEN,
+            Self::Sctp(_) => sctp::LEN,
+            Self::Ipsec => 0,
         }
     }
 
-    /// May it open a connection? With `sloppy`, anything of TCP but a RST may.
+    /// May it open a connection? With `sloppy`, anything of TCP but a RST and of SCTP but an ABORT may.
     #[inline]
     pub fn opens(&self, sloppy: bool) -> bool {
         match self {
             Self::Tcp(header) => proto::tcp::opens(header.flags, sloppy),
             Self::Udp => true,
+            Self::Sctp(header) => proto::sctp::opens(header.chunk, sloppy),
+            Self::Ipsec => false,
+        }
+    }
+
+    /// Does it open a connection, whatever came before with the same tuple? UDP does not tell.
+    #[inline]
+    pub fn restarts(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Sctp(_) => self.opens(false),
+            Self::Udp | Self::Ipsec => false,
         }
     }
 
@@ -55,7 +69,24 @@ impl Segment {
     pub fn first_state(&self) -> State {
         match self {
             Self::Tcp(_) => State::None,
-            Self::Udp => State::Udp,
+            Self::Udp | Self::Ipsec => State::Udp,
+            Self::Sctp(_) => State::SctpNone,
+        }
+    }
+
+    /// Can it lead to another state?
+    #[inline]
+    pub fn has_states(&self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Sctp(_))
+    }
+
+    /// The state of a connection after it. `one_way` and `secure` are as in [`proto::tcp::step`].
+    #[inline]
+    pub fn step(&self, state: State, direction: Direction, one_way: bool, secure: bool) -> State {
+        match self {
+            Self::Tcp(header) => proto::tcp::step(state, direction, header.flags, one_way, secure),
+            Self::Sctp(header) => proto::sctp::step(state, direction, header.chunk, one_way),
+            Self::Udp | Self::Ipsec => state,
         }
     }
 }
@@ -67,7 +98,7 @@ pub struct Headers<A> {
     pub ip: Header<A>,
     /// The transport header.
     pub segment: Segment,
-    /// Addresses, ports and protocol.
+    /// Addresses, ports and protocol that the connection is known by.
     pub tuple: Tuple<A>,
 }
 
@@ -78,6 +109,8 @@ impl<A: Ip> Headers<A> {
         let l4 = match ip.proto {
             IPPROTO_TCP => tcp::MIN_LEN,
             IPPROTO_UDP => udp::LEN,
+            IPPROTO_SCTP => sctp::LEN,
+            IPPROTO_AH | IPPROTO_ESP => 0,
             _ => return None,
         };
         Some(ip.header_len.wrapping_add(l4))
@@ -93,6 +126,7 @@ impl<A: Ip> Headers<A> {
             .checked_sub(ip.header_len)
             .ok_or(Error::Malformed)?;
         let l4 = packet.get(ip.header_len..).ok_or(Error::Truncated)?;
+        let mut proto = ip.proto;
         let (sport, dport, segment) = match ip.proto {
             IPPROTO_TCP => {
                 let header = tcp::Header::parse(l4)?;
@@ -104,6 +138,14 @@ impl<A: Ip> Headers<A> {
                     return Err(Error::Truncated);
                 }
                 (header.sport, header.dport, Segment::Udp)
+            }
+            IPPROTO_SCTP => {
+                let header = sctp::Header::parse(l4)?;
+                (header.sport, header.dport, Segment::Sctp(header))
+            }
+            IPPROTO_AH | IPPROTO_ESP => {
+                proto = IPPROTO_UDP;
+                (ISAKMP, ISAKMP, Segment::Ipsec)
             }
             _ => return Err(Error::Malformed),
         };
@@ -118,7 +160,7 @@ impl<A: Ip> Headers<A> {
                 dst: ip.dst,
                 sport,
                 dport,
-                proto: ip.proto,
+                proto,
             },
         })
     }
@@ -209,6 +251,40 @@ mod tests {
         assert!(matches!(parse(&bytes).unwrap().segment, Segment::Udp));
         bytes[25] = 25;
         assert_eq!(parse(&bytes), Err(Error::Truncated));
+    }
+
+    #[test]
+    fn sctp_opens_with_its_chunk() {
+        let mut bytes = packet();
+        bytes[9] = IPPROTO_SCTP;
+        let mut headers = parse(&bytes).unwrap();
+        assert!(!headers.segment.opens(true));
+        let Segment::Sctp(header) = &mut headers.segment else {
+            panic!("{headers:?}");
+        };
+        header.chunk = Some(sctp::Chunk::INIT);
+        assert!(headers.segment.opens(false) && headers.segment.restarts());
+        assert_eq!(headers.segment.first_state(), State::SctpNone);
+        assert_eq!(
+            (headers.tuple.proto, headers.tuple.dport, headers.len()),
+            (132, 80, 32)
+        );
+        assert_eq!(Headers::needed(&headers.ip), Some(32));
+        bytes[3] = 31;
+        assert_eq!(parse(&bytes), Err(Error::Truncated));
+    }
+
+    #[test]
+    fn ah_and_esp_go_with_isakmp() {
+        for proto in [IPPROTO_AH, IPPROTO_ESP] {
+            let mut bytes = packet();
+            bytes[9] = proto;
+            let headers = parse(&bytes).unwrap();
+            let (tuple, segment) = (headers.tuple, headers.segment);
+            assert_eq!((tuple.proto, tuple.sport, tuple.dport), (17, 500, 500));
+            assert!(!segment.opens(true) && !segment.restarts() && !segment.has_states());
+            assert_eq!(headers.len(), 20);
+        }
     }
 
     proptest! {

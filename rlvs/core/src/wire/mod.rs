@@ -7,6 +7,7 @@
 //! error means an unchanged packet.
 
 pub mod checksum;
+pub mod ftp;
 pub mod headers;
 pub mod icmp;
 pub mod ip;
@@ -14,6 +15,8 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod options;
 pub mod rewrite;
+pub mod sctp;
+pub mod shift;
 pub mod sip;
 pub mod tcp;
 pub mod toa;
@@ -51,36 +54,25 @@ pub enum Error {
     NoRoom,
 }
 
-/// Source and destination port of a TCP or UDP header, in host order.
+/// The port of ISAKMP (RFC 2408): over UDP, two hosts negotiate there what AH and ESP carry.
+pub const ISAKMP: u16 = 500;
+
+/// Protocol, source and destination port that a packet's connection is known by, in host order. `proto`
+/// is the number in its IP header and `l4` what follows that.
 ///
-/// Four bytes are enough, as an ICMP error quotes them. `None` for another protocol.
+/// Four bytes are enough, as an ICMP error quotes them. AH and ESP belong to the connection that has
+/// negotiated them. `None` for a protocol without connections.
 #[inline]
-pub fn ports(proto: u8, l4: &[u8]) -> Option<(u16, u16)> {
+pub fn key(proto: u8, l4: &[u8]) -> Option<(u8, u16, u16)> {
     match proto {
-        IPPROTO_TCP | IPPROTO_UDP => {
+        IPPROTO_TCP | IPPROTO_UDP | IPPROTO_SCTP => {
             let &[s0, s1, d0, d1] = l4.first_chunk()?;
-            Some((u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])))
+            let (sport, dport) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
+            Some((proto, sport, dport))
         }
+        IPPROTO_AH | IPPROTO_ESP => Some((IPPROTO_UDP, ISAKMP, ISAKMP)),
         _ => None,
     }
-}
-
-/// The ports of a packet that may open a connection, of any protocol that has connections: `l4` is
-/// what follows its IP header.
-///
-/// A SYN of TCP, with `sloppy` anything but a RST, an INIT of SCTP and any UDP packet open one.
-pub fn opens(proto: u8, l4: &[u8], sloppy: bool) -> Option<(u16, u16)> {
-    /// The type of an SCTP chunk, and where the first one's stands.
-    const INIT: u8 = 1;
-    const CHUNK: usize = 12;
-    let opens = match proto {
-        IPPROTO_TCP => crate::proto::tcp::opens(tcp::Header::parse(l4).ok()?.flags, sloppy),
-        IPPROTO_UDP => udp::Header::parse(l4).is_ok(),
-        IPPROTO_SCTP => l4.get(CHUNK) == Some(&INIT),
-        _ => false,
-    };
-    let &[s0, s1, d0, d1] = l4.first_chunk()?;
-    opens.then_some((u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])))
 }
 
 #[cfg(test)]
@@ -93,35 +85,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_need_four_bytes_and_a_protocol_that_has_them() {
+    fn what_a_connection_is_known_by() {
         let quoted = [0x1f, 0x90, 0, 53];
-        assert_eq!(ports(IPPROTO_TCP, &quoted), Some((8080, 53)));
-        assert_eq!(ports(IPPROTO_UDP, &quoted), Some((8080, 53)));
-        assert_eq!(ports(IPPROTO_ICMP, &quoted), None);
-        assert_eq!(ports(IPPROTO_TCP, &quoted[..3]), None);
-    }
-
-    #[test]
-    fn what_opens_a_connection() {
-        let mut l4 = [0; 20];
-        l4[..4].copy_from_slice(&[0x1f, 0x90, 0, 53]);
-        (l4[12], l4[13]) = (0x50, tcp::Flags::SYN);
-        assert_eq!(opens(IPPROTO_TCP, &l4, false), Some((8080, 53)));
-        assert_eq!(opens(IPPROTO_TCP, &l4[..19], false), None);
-        for flags in [tcp::Flags::ACK, tcp::Flags::SYN | tcp::Flags::RST] {
-            l4[13] = flags;
-            assert_eq!(opens(IPPROTO_TCP, &l4, false), None);
-            let sloppy = flags == tcp::Flags::ACK;
-            assert_eq!(opens(IPPROTO_TCP, &l4, true).is_some(), sloppy);
+        for proto in [IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP] {
+            assert_eq!(key(proto, &quoted), Some((proto, 8080, 53)));
+            assert_eq!(key(proto, &quoted[..3]), None);
         }
-        l4[12] = 1;
-        assert_eq!(opens(IPPROTO_SCTP, &l4, false), Some((8080, 53)));
-        assert_eq!(opens(IPPROTO_SCTP, &l4[..12], false), None);
-        l4[12] = 3;
-        assert_eq!(opens(IPPROTO_SCTP, &l4, false), None);
-        l4[5] = 8;
-        assert_eq!(opens(IPPROTO_UDP, &l4, false), Some((8080, 53)));
-        assert_eq!(opens(IPPROTO_ICMP, &l4, false), None);
+        for proto in [IPPROTO_AH, IPPROTO_ESP] {
+            assert_eq!(key(proto, &[]), Some((IPPROTO_UDP, 500, 500)));
+        }
+        assert_eq!(key(IPPROTO_ICMP, &quoted), None);
     }
 
     proptest! {
@@ -135,7 +108,8 @@ mod tests {
             prop_assert_eq!((ip.hops, ip.tos), (63, 0x10));
             prop_assert!(ip.dont_fragment && !ip.is_fragment());
             let l4 = &bytes[ip.header_len..];
-            prop_assert_eq!(ports(ip.proto, l4), Some((packet.sport, packet.dport)));
+            let proto = if ip.proto == IPPROTO_ESP { IPPROTO_UDP } else { ip.proto };
+            prop_assert_eq!(key(ip.proto, l4), Some((proto, packet.sport, packet.dport)));
             match &packet.l4 {
                 testing::L4::Tcp { options, flags } => {
                     let tcp = tcp::Header::parse(l4).unwrap();
@@ -150,6 +124,11 @@ mod tests {
                     prop_assert_eq!(usize::from(udp.len), 8 + packet.payload.len());
                     prop_assert_eq!(udp.checksum != 0, *with_checksum);
                 }
+                testing::L4::Sctp => {
+                    let sctp = sctp::Header::parse(l4).unwrap();
+                    prop_assert_eq!((sctp.sport, sctp.dport), (packet.sport, packet.dport));
+                }
+                testing::L4::Esp => {}
             }
         }
 

@@ -10,6 +10,8 @@ pub const EOL: u8 = 0;
 pub const NOP: u8 = 1;
 /// Maximum segment size: length 4.
 pub const MSS: u8 = 2;
+/// Selective acknowledgement: length 2 and 8 for each block.
+pub const SACK: u8 = 5;
 /// Timestamps: length 10.
 pub const TIMESTAMPS: u8 = 8;
 

@@ -5,32 +5,36 @@
 use super::checksum::Delta;
 pub use super::checksum::L4Checksum;
 use super::icmp;
+use super::ip::Header;
 use super::ip::Ip;
+use super::sctp;
 use super::tcp;
 use super::udp;
 use super::Error;
+use super::IPPROTO_AH;
+use super::IPPROTO_ESP;
+use super::IPPROTO_SCTP;
 use super::IPPROTO_TCP;
 use super::IPPROTO_UDP;
 
-/// Gives a TCP or UDP packet new addresses and ports, and fixes all checksums.
+/// Gives a packet new addresses and, but for AH and ESP, new ports, and fixes all checksums.
 ///
-/// `packet` starts at the IP header, whose length is `header_len`, and holds at least the transport
-/// header: 20 bytes of TCP, 8 of UDP. A complete UDP checksum of 0 (none) stays 0, and one that
-/// becomes 0 is sent as 0xffff. An error ([`Error::Malformed`] for another protocol) leaves the
+/// `packet` starts with the IP header `header`, and holds at least the fixed part of the transport
+/// header: 20 bytes of TCP, 8 of UDP, 12 of SCTP. A complete UDP checksum of 0 (none) stays 0, and one
+/// that becomes 0 is sent as 0xffff. An error ([`Error::Malformed`] for another protocol) leaves the
 /// packet unchanged.
 #[inline]
 pub fn transport<A: Ip>(
     packet: &mut [u8],
-    header_len: usize,
-    proto: u8,
+    header: &Header<A>,
     src: (A, u16),
     dst: (A, u16),
     csum: L4Checksum,
 ) -> Result<(), Error> {
     let (ip, l4) = packet
-        .split_at_mut_checked(header_len)
+        .split_at_mut_checked(header.header_len)
         .ok_or(Error::Truncated)?;
-    match proto {
+    match header.proto {
         IPPROTO_TCP => {
             let h: &mut [u8; tcp::MIN_LEN] = l4.first_chunk_mut().ok_or(Error::Truncated)?;
             let addrs = A::set_addresses(ip, src.0, dst.0).ok_or(Error::Truncated)?;
@@ -54,6 +58,15 @@ pub fn transport<A: Ip>(
                 L4Checksum::Full => udp_checksum(addrs.and(ports), field),
             }
             .to_be_bytes();
+        }
+        IPPROTO_SCTP => {
+            let h: &mut [u8; sctp::LEN] = l4.first_chunk_mut().ok_or(Error::Truncated)?;
+            let _ = A::set_addresses(ip, src.0, dst.0).ok_or(Error::Truncated)?;
+            let len = (header.total_len as usize).saturating_sub(header.header_len);
+            sctp::set_ports(h, src.1, dst.1, len, csum);
+        }
+        IPPROTO_AH | IPPROTO_ESP => {
+            let _ = A::set_addresses(ip, src.0, dst.0).ok_or(Error::Truncated)?;
         }
         _ => return Err(Error::Malformed),
     }
@@ -82,7 +95,8 @@ pub struct Translation<A> {
 /// quoted. The ICMP checksum is always complete and is fixed for all that changed.
 ///
 /// An error leaves the packet unchanged: [`Error::Malformed`] if it is not an ICMP error as
-/// [`Ip::is_icmp_error`] has it, or quotes neither TCP nor UDP, or a later fragment.
+/// [`Ip::is_icmp_error`] has it, or quotes a protocol that [`super::key`] does not know, or a later
+/// fragment.
 #[inline]
 pub fn icmp_error<A: Ip>(
     packet: &mut [u8],
@@ -104,36 +118,20 @@ pub fn icmp_error<A: Ip>(
     let (inner_ip, inner_l4) = quoted
         .split_at_mut_checked(inner.header_len)
         .ok_or(Error::Truncated)?;
-    let (l4, beyond) = inner_l4
-        .split_first_chunk_mut::<8>()
-        .ok_or(Error::Truncated)?;
-    let [p0, p1, p2, p3, _, _, u0, u1] = l4;
-    let checksum = match inner.proto {
-        IPPROTO_UDP => Some([u0, u1]),
-        IPPROTO_TCP => match beyond {
-            [_, _, _, _, _, _, _, _, t0, t1, ..] => Some([t0, t1]),
-            _ => None,
-        },
-        _ => return Err(Error::Malformed),
-    };
+    if inner_l4.len() < 8 {
+        return Err(Error::Truncated);
+    }
+    if super::key(inner.proto, inner_l4).is_none() {
+        return Err(Error::Malformed);
+    }
 
     let (src, dst) = (to.quoted_src, to.quoted_dst);
     let addrs = A::set_addresses(inner_ip, src.0, dst.0).ok_or(Error::Truncated)?;
-    let ports = set_ports([p0, p1, p2, p3], src.1, dst.1);
-    let mut delta = ports;
+    let len = (inner.total_len as usize).saturating_sub(inner.header_len);
+    let mut delta = quoted_ports(inner_l4, inner.proto, len, addrs, (src.1, dst.1));
     if !A::HEADER_CHECKSUM {
         // The sum of a header with a checksum stays the same if that follows an edit.
         delta = delta.and(addrs);
-    }
-    if let Some([c0, c1]) = checksum {
-        let old = u16::from_be_bytes([*c0, *c1]);
-        let new = if inner.proto == IPPROTO_UDP {
-            udp_checksum(addrs.and(ports), old)
-        } else {
-            addrs.and(ports).apply(old)
-        };
-        [*c0, *c1] = new.to_be_bytes();
-        delta = delta.u16(old, new);
     }
     if let (Some(_), Some(mtu)) = (A::next_hop_mtu(&header), to.mtu) {
         delta = delta.and(A::set_next_hop_mtu(icmp, mtu));
@@ -150,7 +148,50 @@ pub fn icmp_error<A: Ip>(
     Ok(())
 }
 
-/// Sets both ports; TCP and UDP begin with them.
+/// Gives the transport header of a quoted packet new ports, of which `len` bytes were sent and at least 8
+/// are quoted, and fixes its checksum if that is quoted, too; returns what changed. `addrs` is what the new
+/// addresses are to a pseudo header.
+#[inline]
+fn quoted_ports(
+    l4: &mut [u8],
+    proto: u8,
+    len: usize,
+    addrs: Delta,
+    (sport, dport): (u16, u16),
+) -> Delta {
+    // All that may change.
+    let end = l4.len().min(18) & !1;
+    let Some(head) = l4.get_mut(..end) else {
+        return Delta::new();
+    };
+    let before = Delta::new().remove(head);
+    match (proto, &mut *head) {
+        (IPPROTO_UDP, [p0, p1, p2, p3, _, _, c0, c1, ..]) => {
+            let ports = set_ports([p0, p1, p2, p3], sport, dport);
+            let field = u16::from_be_bytes([*c0, *c1]);
+            [*c0, *c1] = udp_checksum(addrs.and(ports), field).to_be_bytes();
+        }
+        (IPPROTO_TCP, [p0, p1, p2, p3, rest @ ..]) => {
+            let ports = set_ports([p0, p1, p2, p3], sport, dport);
+            if let [_, _, _, _, _, _, _, _, _, _, _, _, c0, c1] = rest {
+                let field = u16::from_be_bytes([*c0, *c1]);
+                [*c0, *c1] = addrs.and(ports).apply(field).to_be_bytes();
+            }
+        }
+        (IPPROTO_SCTP, head) => match head.first_chunk_mut() {
+            Some(header) => sctp::set_ports(header, sport, dport, len, L4Checksum::Full),
+            None => {
+                if let [p0, p1, p2, p3, ..] = head {
+                    let _ = set_ports([p0, p1, p2, p3], sport, dport);
+                }
+            }
+        },
+        _ => {}
+    }
+    before.append(head)
+}
+
+/// Sets both ports; every header that has ports begins with them.
 #[inline]
 fn set_ports(bytes: [&mut u8; 4], sport: u16, dport: u16) -> Delta {
     let [s0, s1, d0, d1] = bytes;
@@ -187,6 +228,10 @@ mod tests {
 
     fn end<A: Build>() -> impl Strategy<Value = (A, u16)> {
         (A::any(), any::<u16>())
+    }
+
+    fn header<A: Build>(packet: &[u8]) -> Header<A> {
+        A::parse(packet, 0).unwrap()
     }
 
     fn moved<A: Build>(packet: &Packet<A>, src: (A, u16), dst: (A, u16)) -> Packet<A> {
@@ -237,7 +282,8 @@ mod tests {
             csum in testing::csum(),
         ) {
             let mut bytes = packet.build_as(csum);
-            transport::<A>(&mut bytes, packet.ihl(), packet.proto(), src, dst, csum).unwrap();
+            let ip = header(&bytes);
+            transport::<A>(&mut bytes, &ip, src, dst, csum).unwrap();
             prop_assert_eq!(bytes, moved(&packet, src, dst).build_as(csum));
         }
 
@@ -250,9 +296,10 @@ mod tests {
         ) {
             let before = packet.build_as(csum);
             let mut bytes = before.clone();
-            transport::<A>(&mut bytes, packet.ihl(), packet.proto(), src, dst, csum).unwrap();
+            let ip = header(&bytes);
+            transport::<A>(&mut bytes, &ip, src, dst, csum).unwrap();
             let (src, dst) = ((packet.src, packet.sport), (packet.dst, packet.dport));
-            transport::<A>(&mut bytes, packet.ihl(), packet.proto(), src, dst, csum).unwrap();
+            transport::<A>(&mut bytes, &ip, src, dst, csum).unwrap();
             prop_assert_eq!(bytes, before);
         }
 
@@ -271,7 +318,8 @@ mod tests {
             prop_assume!(sum != [0xff, 0xff]);
             target.payload = sum;
             let mut bytes = moved(&target, (packet.src, packet.sport), (packet.dst, packet.dport)).build();
-            transport::<A>(&mut bytes, target.ihl(), IPPROTO_UDP, src, dst, L4Checksum::Full).unwrap();
+            let ip = header(&bytes);
+            transport::<A>(&mut bytes, &ip, src, dst, L4Checksum::Full).unwrap();
             prop_assert_eq!(&bytes[at..at + 2], [0xff, 0xff]);
             prop_assert_eq!(bytes, target.build());
         }
@@ -282,18 +330,23 @@ mod tests {
             src in end(),
             dst in end(),
         ) {
-            let l4_len = if packet.proto() == IPPROTO_TCP { 20 } else { 8 };
+            let l4_len = match packet.proto() {
+                IPPROTO_TCP => 20,
+                IPPROTO_UDP => 8,
+                IPPROTO_SCTP => 12,
+                _ => 0,
+            };
             let whole = packet.build();
+            let mut ip = header(&whole);
             for len in 0..packet.ihl() + l4_len {
                 let mut bytes = whole[..len].to_vec();
-                let result = transport::<A>(
-                    &mut bytes, packet.ihl(), packet.proto(), src, dst, L4Checksum::Full,
-                );
+                let result = transport::<A>(&mut bytes, &ip, src, dst, L4Checksum::Full);
                 prop_assert_eq!(result, Err(Error::Truncated));
                 prop_assert_eq!(&bytes, &whole[..len]);
             }
             let mut bytes = whole.clone();
-            let result = transport::<A>(&mut bytes, packet.ihl(), 132, src, dst, L4Checksum::Full);
+            ip.proto = A::ICMP;
+            let result = transport::<A>(&mut bytes, &ip, src, dst, L4Checksum::Full);
             prop_assert_eq!(result, Err(Error::Malformed));
             prop_assert_eq!(bytes, whole);
         }
@@ -328,8 +381,13 @@ mod tests {
             icmp_error::<A>(&mut bytes, A::MIN_LEN, &to).unwrap();
             let outer = (new_outer.0.unwrap_or(outer.0), new_outer.1.unwrap_or(outer.1));
             let expected = testing::icmp_error(outer.0, outer.1, kind, code, new_rest, &new_quote);
-            // The tail of a quoted TCP checksum that is cut in the middle is nobody's to update.
-            if packet.proto() == IPPROTO_TCP && len < packet.checksum_at() + 2 {
+            // The tail of a quoted checksum that is cut in the middle is nobody's to update.
+            let cut = match packet.proto() {
+                IPPROTO_TCP => len < packet.ihl() + 18,
+                IPPROTO_SCTP => len < packet.ihl() + 12,
+                _ => false,
+            };
+            if cut {
                 let quote = A::MIN_LEN + 8..A::MIN_LEN + 8 + packet.ihl() + 8;
                 prop_assert_eq!(&bytes[quote.clone()], &expected[quote]);
                 prop_assert_eq!(&bytes[..A::MIN_LEN], &expected[..A::MIN_LEN]);
@@ -376,13 +434,22 @@ mod tests {
         #[test]
         fn any_bytes_are_rewritten_or_refused(
             mut bytes in vec(any::<u8>(), 0..150),
-            header_len in 0..80_usize,
-            proto in prop_oneof![Just(IPPROTO_TCP), Just(IPPROTO_UDP), any::<u8>()],
+            (header_len, total_len) in (0..80_usize, any::<u32>()),
+            proto in prop_oneof![
+                proptest::sample::select(vec![IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, IPPROTO_ESP]),
+                any::<u8>(),
+            ],
             ends in (end(), end()),
             csum in testing::csum(),
         ) {
             let before = bytes.clone();
-            if transport::<A>(&mut bytes, header_len, proto, ends.0, ends.1, csum).is_err() {
+            let ip = Header {
+                header_len,
+                total_len,
+                proto,
+                ..header(&A::header(ends.0.0, ends.1.0, &[], IPPROTO_TCP, 0))
+            };
+            if transport::<A>(&mut bytes, &ip, ends.0, ends.1, csum).is_err() {
                 prop_assert_eq!(&bytes, &before);
             }
             let before = bytes.clone();

@@ -10,6 +10,9 @@ use proptest::prelude::*;
 
 use super::checksum::L4Checksum;
 use super::ip::Ip;
+use super::sctp;
+use super::IPPROTO_ESP;
+use super::IPPROTO_SCTP;
 use super::IPPROTO_TCP;
 use super::IPPROTO_UDP;
 
@@ -28,8 +31,16 @@ pub(crate) struct Packet<A = Ipv4Addr> {
 
 #[derive(Clone, Debug)]
 pub(crate) enum L4 {
-    Tcp { options: Vec<u8>, flags: u8 },
-    Udp { with_checksum: bool },
+    Tcp {
+        options: Vec<u8>,
+        flags: u8,
+    },
+    Udp {
+        with_checksum: bool,
+    },
+    Sctp,
+    /// It has no ports.
+    Esp,
 }
 
 /// RFC 1071, word by word.
@@ -104,6 +115,8 @@ impl<A: Build> Packet<A> {
         match self.l4 {
             L4::Tcp { .. } => IPPROTO_TCP,
             L4::Udp { .. } => IPPROTO_UDP,
+            L4::Sctp => IPPROTO_SCTP,
+            L4::Esp => IPPROTO_ESP,
         }
     }
 
@@ -111,12 +124,13 @@ impl<A: Build> Packet<A> {
         A::header(self.src, self.dst, &self.ip_options, 0, 0).len()
     }
 
-    /// Where the transport checksum stands.
+    /// Where the transport checksum stands, of TCP and UDP.
     pub(crate) fn checksum_at(&self) -> usize {
         self.ihl()
             + match self.l4 {
                 L4::Tcp { .. } => 16,
                 L4::Udp { .. } => 6,
+                L4::Sctp | L4::Esp => unreachable!(),
             }
     }
 
@@ -131,6 +145,11 @@ impl<A: Build> Packet<A> {
 
     fn segment(&self) -> Vec<u8> {
         let mut segment = Vec::new();
+        if let L4::Esp = self.l4 {
+            segment.extend([1, 2, 3, 4, 0, 0, 0, 9]);
+            segment.extend(&self.payload);
+            return segment;
+        }
         segment.extend(self.sport.to_be_bytes());
         segment.extend(self.dport.to_be_bytes());
         match &self.l4 {
@@ -146,6 +165,8 @@ impl<A: Build> Packet<A> {
                 segment.extend((8 + self.payload.len() as u16).to_be_bytes());
                 segment.extend([0, 0]);
             }
+            L4::Sctp => segment.extend([1, 2, 3, 4, 0, 0, 0, 0]),
+            L4::Esp => {}
         }
         segment.extend(&self.payload);
         segment
@@ -153,7 +174,11 @@ impl<A: Build> Packet<A> {
 
     /// The bytes on the wire, all checksums complete.
     pub(crate) fn build(&self) -> Vec<u8> {
-        let segment = self.segment();
+        let mut segment = self.segment();
+        if let L4::Sctp = self.l4 {
+            let crc = sctp::tests::crc32c(&segment);
+            segment[8..12].copy_from_slice(&crc.to_le_bytes());
+        }
         let mut sum = self.pseudo(segment.len());
         sum.extend(&segment);
         let complete = match (&self.l4, checksum(&sum)) {
@@ -187,6 +212,9 @@ impl<A: Build> Packet<A> {
         let (options, proto) = (&self.ip_options, self.proto());
         let mut packet = A::header(self.src, self.dst, options, proto, segment.len());
         packet.extend(segment);
+        if let L4::Sctp | L4::Esp = self.l4 {
+            return packet;
+        }
         let at = self.checksum_at();
         packet[at..at + 2].copy_from_slice(&l4_checksum.to_be_bytes());
         packet
@@ -289,5 +317,19 @@ pub(crate) fn packet() -> impl Strategy<Value = Packet> {
 }
 
 pub(crate) fn packet_of<A: Build>() -> impl Strategy<Value = Packet<A>> {
-    prop_oneof![tcp_of(40), udp_of()]
+    let without_options = || tcp_of(0);
+    prop_oneof![
+        tcp_of(40),
+        udp_of(),
+        without_options().prop_map(|packet| Packet {
+            l4: L4::Sctp,
+            ..packet
+        }),
+        without_options().prop_map(|packet| Packet {
+            l4: L4::Esp,
+            sport: super::ISAKMP,
+            dport: super::ISAKMP,
+            ..packet
+        }),
+    ]
 }

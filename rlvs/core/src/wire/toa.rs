@@ -235,7 +235,7 @@ mod tests {
     fn options_of<A>(packet: &Packet<A>) -> &[u8] {
         match &packet.l4 {
             L4::Tcp { options, .. } => options,
-            L4::Udp { .. } => unreachable!(),
+            _ => unreachable!(),
         }
     }
 

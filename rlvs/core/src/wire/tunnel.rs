@@ -2,9 +2,11 @@
 
 //! Packets in packets: the outer IP header, and what stands between it and the inner one.
 //!
-//!     IPIP   outer IP | inner IP ...
-//!     GRE    outer IP | GRE | inner IP ...            RFC 2784
-//!     GUE    outer IP | UDP | GUE | inner IP ...      draft-ietf-intarea-gue
+//! ```text
+//! IPIP   outer IP | inner IP ...
+//! GRE    outer IP | GRE | inner IP ...            RFC 2784
+//! GUE    outer IP | UDP | GUE | inner IP ...      draft-ietf-intarea-gue
+//! ```
 //!
 //! GRE and UDP have a checksum if the operator wants one. With GUE the inner packet's own checksum may
 //! be left to the far end instead (remote checksum offload): GUE then says what it covers and where it
