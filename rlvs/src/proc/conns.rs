@@ -38,6 +38,8 @@ use rlvs_core::{
     listing, //
 };
 
+/// Jiffies in a second.
+const HZ: u64 = time::HZ as u64;
 /// Connections that are listed in one go, under a lock that keeps new ones out of their buckets.
 const MOST: usize = 32;
 
@@ -119,7 +121,7 @@ fn template<const SYNC: bool>(entry: &TemplateEntry, left: u64, out: &SeqFile) {
                 false => "NONE",
             },
             origin: SYNC.then_some("LOCAL"),
-            expires: u32::try_from(left / u64::from(time::HZ)).unwrap_or(u32::MAX),
+            expires: u32::try_from(left / HZ).unwrap_or(u32::MAX),
             found: found.map(|(engine, data)| (engine.name(), &**data)),
         },
     );
