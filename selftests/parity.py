@@ -6,6 +6,7 @@ ipvsadm and by raw netlink. What it records must be equal but for parity_deviati
 scenario says it expects: one that fails on ip_vs is a wrong test. Both records are kept in build/parity/.
 """
 
+import contextlib
 import difflib
 import json
 import os
@@ -58,8 +59,9 @@ def record(module, names):
                                   "seconds": round(time.monotonic() - start, 2)}
 
 
-def run_pass(module, names):
-    """Loads a module, runs scenarios on it, unloads it."""
+@contextlib.contextmanager
+def installed(module):
+    """A module is loaded for a while, as it is where it is installed."""
     kernel.load(module)
     if module == "ip_vs":
         # It is a part of rlvs.
@@ -68,11 +70,17 @@ def run_pass(module, names):
     if module == "rlvs":
         shutil.copy(f"{TOP}/packaging/modprobe.d/rlvs.conf", MODPROBE)
     try:
-        record(module, names)
+        yield
     finally:
         if os.path.exists(MODPROBE):
             os.unlink(MODPROBE)
         kernel.unload(module)
+
+
+def run_pass(module, names):
+    """Loads a module, runs scenarios on it, unloads it."""
+    with installed(module):
+        record(module, names)
     os.makedirs(f"{TOP}/build/parity", exist_ok=True)
     kind = "debug" if kernel.DEBUG else "release"
     with open(f"{TOP}/build/parity/{module}-{kind}.json", "w", encoding="utf-8") as file:
@@ -93,15 +101,6 @@ def test_pass(_, module):
           + ", ".join(f"{name} {done[name]['seconds']}" for name in longest))
     wrong = {name: one["splats"] for name, one in done.items() if one["splats"]}
     assert not wrong, f"the kernel's log: {wrong}"
-
-
-def deviation(scenario, label, expected, found):
-    """The entry of the list that allows a difference, if any does."""
-    for entry in parity_deviations.DEVIATIONS:
-        if re.fullmatch(entry.scenario, scenario) and re.fullmatch(entry.step, label, re.S):
-            if not entry.text or re.sub(entry.text, "", expected) == re.sub(entry.text, "", found):
-                return entry
-    return None
 
 
 _used = set()
@@ -129,7 +128,7 @@ def test_scenario(_, name):
     for (label, expected), (_, found) in zip(theirs["steps"], ours["steps"]):
         if expected == found:
             continue
-        if entry := deviation(name, label, expected, found):
+        if entry := parity_deviations.allowed(name, label, expected, found):
             _used.add(entry)
             continue
         problems.append(f"-- {label}")

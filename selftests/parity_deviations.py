@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Where rlvs answers otherwise than mainline, on purpose; docs/deviations.md says the same to users."""
 
+import re
 from collections import namedtuple
 
 # The words that the page has for it; in which scenarios and steps (regular expressions that match all), and which
@@ -24,3 +25,12 @@ DEVIATIONS = [
     Deviation("attribute 64 at the top of a message", "family", "attributes at most", None),
     Deviation("policies that the family tells", "family", "operations", r"command (8|11) flags 0x[5d]"),
 ]
+
+
+def allowed(scenario, label, expected, found):
+    """The entry of the list that allows a difference, if any does."""
+    for entry in DEVIATIONS:
+        if re.fullmatch(entry.scenario, scenario) and re.fullmatch(entry.step, label, re.S):
+            if not entry.text or re.sub(entry.text, "", expected) == re.sub(entry.text, "", found):
+                return entry
+    return None

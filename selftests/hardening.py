@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What has broken other balancers: devices that go, packets that others hold too, headers where none were expected.
+
+docs/hardening.md names the bugs and for each the tests that would show it here.
+"""
+
+import contextlib
+import importlib
+import mmap
+import os
+import re
+import socket
+import struct
+import threading
+import time
+
+import kernel
+import lib
+import parity_craft as craft
+import parity_errors
+import parity_flows
+import wire
+from lib import GHOST_CLIENTS, GHOST_SERVERS, TOP, VIP, Flow, Skip, each
+from packet import PSH, SYN, TCP, UDP, ip, tcp, udp
+from parity_flows import METHODS
+from parity_stage import Scene, Stage, colons
+from process import Process
+
+WAYS = ("nat-44", "nat-66", "dr-44", "dr-66", "ipip-44", "ipip-66", "ipip-46", "ipip-64", "gre-44", "gue-66")
+each_way = each(*WAYS)
+each_few = each("nat-44", "nat-66", "dr-66", "ipip-44", "gue-66", "ipip-64")
+
+
+def parts(variant):
+    """(method, family of the service, family of the servers)."""
+    method, families = variant.split("-")
+    return method, int(families[0]), int(families[1])
+
+
+@contextlib.contextmanager
+def stage(offload=False):
+    """A stage; its services are gone before its devices."""
+    made = Stage(offload)
+    try:
+        yield made
+    finally:
+        made.adm.run(["-C"])
+        made.close()
+
+
+def carried(scene):
+    """Skips what is not carried yet; called when something should have left and has not."""
+    text = scene.stage.place.proc("rlvs_ext_stats") if lib.RLVS else ""
+    found = [line for line in text.splitlines() if line.startswith("not_carried") and line.split()[1] != "0"]
+    if found:
+        raise Skip("not carried yet: " + ", ".join(found))
+
+
+def sctp_carried(scene):
+    """Whether SCTP is carried."""
+    text = scene.stage.place.proc("rlvs_ext_stats") if lib.RLVS else ""
+    return not re.search(r"not_carried_sctp [1-9]", text)
+
+
+def arrives(scene, told):
+    """Asserts that something has reached a server; returns the text."""
+    found = [line for line in told if line.startswith("s to server")]
+    if not found:
+        carried(scene)
+    assert found, f"nothing has reached a server: {told}"
+    return found[0]
+
+
+def right(scene):
+    """Asserts that no packet that left has a wrong checksum."""
+    wrong = [step for step in scene.steps if "wrong" in step[1].lower() and "wrong" not in step[0]]
+    assert not wrong, wrong
+
+
+# -- devices and routes that go
+
+
+def neighbours(made):
+    """Gives the stage its neighbours behind s again, which a device that went down has forgotten."""
+    made.ip("link set s up", *(f"neigh replace {addr} lladdr {colons(mac)} dev s nud permanent"
+                               for number, mac in ((11, "02000000020b"), (14, "02000000020e"))
+                               for addr in (f"10.2.0.{number}", f"2001:db8:2::{number}")))
+
+
+@each_few
+def test_link_flaps(_, variant):
+    """Under traffic the servers' device goes down and comes up, and in the end goes for good: nothing holds it."""
+    method, family, outer = parts(variant)
+    made = Stage()
+    over = threading.Event()
+    try:
+        with made.place:
+            with open("/proc/sys/net/ipv6/conf/s/keep_addr_on_down", "w", encoding="ascii") as file:
+                file.write("1")
+        scene = Scene(made, family)
+        flow = parity_flows.Flow(scene, "udp", method, outer)
+        flow.service()
+        arrives(scene, scene.c("opens", flow.first()))
+        packets = [parity_flows.Flow(scene, "udp", method, outer, number=number).first() for number in range(1, 9)]
+
+        def pour():
+            while not over.is_set():
+                for data in packets:
+                    made.client.put(data)
+                time.sleep(0.001)
+
+        thread = threading.Thread(target=pour)
+        thread.start()
+        try:
+            for _ in range(3):
+                made.ip("link set s down")
+                time.sleep(0.01)
+                neighbours(made)
+                time.sleep(0.01)
+            made.server.got()
+            lib.wait_for(made.server.got, about="packets after the device came back")
+            # Closing the last descriptor deletes the device, which waits for whoever holds it.
+            closing = threading.Thread(target=os.close, args=(made.server.fd,), daemon=True)
+            closing.start()
+            closing.join(8 * kernel.SLOW)
+            assert not closing.is_alive(), "the device is held by somebody"
+        finally:
+            over.set()
+            thread.join()
+        made.client.got()
+        made.client.put(packets[0])
+    finally:
+        made.adm.run(["-C"])
+        made.adm.close()
+        os.close(made.client.fd)
+        made.place.close()
+
+
+@each_way
+def test_no_route(_, variant):
+    """No route to a server, for clients and for the director's own packets: they are told, and nothing breaks."""
+    method, family, outer = parts(variant)
+    with stage() as made:
+        scene = Scene(made, family)
+        parity_errors.unreachable(scene, (method, family, outer), "udp")
+        right(scene)
+        told = dict(scene.steps)["client: opens"]
+        if "ICMP" not in told:
+            carried(scene)
+        assert "ICMP" in told, f"nobody was told: {told}"
+
+
+# -- packets that somebody else holds
+
+
+class Sniffer:
+    """Holds a reference to whatever passes a device, as tcpdump does."""
+
+    def __init__(self, made, device):
+        with made.place:
+            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+            self.sock.bind((device, 3))
+        self.sock.setblocking(False)
+
+    def heard(self):
+        """The IP packets it has."""
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found.append(self.sock.recv(70000)[14:])
+        return found
+
+
+@each("nat-44", "nat-66", "dr-44", "ipip-44", "ipip-66", "ipip-46")
+def test_clones(_, variant):
+    """What tcpdump and a mirroring port have of a packet stays as it came, whatever is made of the packet."""
+    method, family, outer = parts(variant)
+    with stage() as made:
+        made.ip("link add name mirror type dummy", "link set mirror up")
+        with made.place:
+            lib.run("tc", "qdisc", "add", "dev", "c", "clsact")
+            lib.run("tc", "filter", "add", "dev", "c", "ingress", "matchall", "action", "mirred", "egress", "mirror",
+                    "dev", "mirror")
+            lib.run("tc", "qdisc", "add", "dev", "s", "clsact")
+            lib.run("tc", "filter", "add", "dev", "s", "egress", "matchall", "action", "mirred", "egress", "mirror",
+                    "dev", "mirror")
+        for proto in ("tcp", "udp", "sctp"):
+            scene = Scene(made, family)
+            flow = parity_flows.Flow(scene, proto, method, outer)
+            flow.service()
+            sniffers = [Sniffer(made, device) for device in ("c", "mirror")]
+            told = scene.c("opens", flow.first())
+            if proto == "sctp" and not sctp_carried(scene):
+                continue
+            arrives(scene, told)
+            sent = [flow.data(size, ttl=33) for size in (0, 9, 1000)]
+            for data in sent:
+                made.client.put(data)
+            told = made.server.got()
+            assert len(told) == 3, told
+            for sniffer in sniffers:
+                heard = sniffer.heard()
+                missing = [data for data in sent if data not in heard]
+                assert not missing, f"{proto}: another one sees {heard}, not {missing}"
+                sniffer.sock.close()
+            if method == "nat":
+                back = flow.back(ttl=44)
+                sniffer = Sniffer(made, "s")
+                made.server.put(back)
+                assert len(made.client.got()) == 1
+                assert back in sniffer.heard(), "an answer was changed under its sniffer"
+                sniffer.sock.close()
+            right(scene)
+
+
+@each("nat-44", "nat-66", "dr-44", "ipip-44", "gue-66")
+def test_paged(_, variant):
+    """Packets of whose headers nothing but Ethernet's is in the linear part."""
+    method, family, outer = parts(variant)
+    with stage() as made:
+        made.ip("link set c mtu 9000", "link set s mtu 9200")
+        for proto in ("tcp", "udp"):
+            scene = Scene(made, family)
+            flow = parity_flows.Flow(scene, proto, method, outer)
+            flow.service()
+            arrives(scene, scene.c("opens", flow.first()))
+            # The length of the headers decides how much a device of this kind makes linear.
+            vnet = struct.pack("=BBHHHH", 0, 0, 14, 0, 0, 0)
+            told = scene.c("large", flow.data(8000), vnet=vnet)
+            assert "8000 bytes" in arrives(scene, told) and len(told) == 1, told
+            if method == "nat":
+                told = scene.s("large", flow.back(8000), vnet=vnet)
+                assert len(told) == 1 and "8000 bytes" in told[0], told
+            right(scene)
+
+
+def test_double_fetch(world):
+    """The header's length changes in memory that the sender still has, while the packet is on its way."""
+    port = world.service("nat", [(GHOST_SERVERS[0], 8080)])
+    upd = world.service("nat", [(GHOST_SERVERS[0], 8080)], proto="udp")
+    client = GHOST_CLIENTS[0]
+    frames = [tcp(client, VIP, 4000, port, SYN), tcp(client, VIP, 4000, port, PSH, payload=bytes(200)),
+              udp(client, VIP, 4000, upd, bytes(300))]
+    packets = [ip(client, VIP, proto, body) for proto, body in zip((TCP, TCP, UDP), frames)]
+    count, size = 32, 2048
+    with world.client:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    with sock, lib.Flow(world, port) as flow:
+        sock.setsockopt(263, 10, struct.pack("=i", 1))  # SOL_PACKET, PACKET_VERSION: TPACKET_V2
+        sock.setsockopt(263, 13, struct.pack("=IIII", 4096, count // 2, size, count))  # PACKET_TX_RING
+        sock.bind(("c0", 0x0800))
+        ring = mmap.mmap(sock.fileno(), count * size)
+        # TPACKET2_HDRLEN without the address behind it.
+        data = 32
+        for slot in range(count):
+            frame = flow.at_client.head[:12] + b"\x08\x00" + packets[slot % len(packets)]
+            ring[slot * size + data:slot * size + data + len(frame)] = frame
+            ring[slot * size:slot * size + 12] = struct.pack("=III", 0, len(frame), 0)
+
+        def mutate():
+            end = time.monotonic() + 2
+            spots = [slot * size + data + 14 + at for slot in range(count) for at in (0, 2, 3, 6, 9, 32)]
+            values = bytes((0x45, 0x4F, 0x40, 0x46, 0x00, 0xFF, 0x50, 0xF0))
+            number = 0
+            while time.monotonic() < end:
+                for spot in spots:
+                    number += 1
+                    kept = ring[spot]
+                    ring[spot] = values[number % len(values)]
+                    ring[spot] = kept
+            return number
+
+        child = Process(mutate)
+        end, sent = time.monotonic() + 2, 0
+        while time.monotonic() < end:
+            for slot in range(count):
+                status = struct.unpack("=I", ring[slot * size:slot * size + 4])[0]
+                if status in (0, 4):  # TP_STATUS_AVAILABLE, TP_STATUS_WRONG_FORMAT
+                    ring[slot * size:slot * size + 4] = struct.pack("=I", 1)  # TP_STATUS_SEND_REQUEST
+            with contextlib.suppress(OSError):
+                sock.send(b"")
+            sent += 1
+        assert child.result() > 1000
+        assert sent > 10, f"only {sent} rounds were sent"
+        ring.close()
+    seen = 0
+    with Flow(world, port, client=client) as flow:
+        wire.open_tcp(flow)
+        seen += 1
+    assert seen
+
+
+# -- headers where none were expected
+
+
+@each("nat-66", "dr-66", "ipip-66", "gre-66", "gue-66", "ipip-64")
+def test_extension_headers(_, variant):
+    """Extension headers before TCP, UDP, SCTP and in errors: the transport is found behind them, and nothing else."""
+    way = parts(variant)
+    with stage() as made:
+        for names in (("hop",), ("dst",), ("long",), ("hop", "routing", "atomic", "dst")):
+            scene = Scene(made, 6)
+            parity_flows.headers(scene, way, names)
+            right(scene)
+            steps = dict(scene.steps)
+            for proto, port in (("tcp", "> 8080"), ("udp", "> 8080"), ("sctp", "> 8080")):
+                if proto == "sctp" and not sctp_carried(scene):
+                    continue
+                told = arrives(scene, steps[f"client: {proto} data"].splitlines())
+                kind = proto.upper()
+                wanted = f"{kind} 5001 {port}" if way[0] == "nat" else f"{kind} 5001 > 80"
+                assert wanted in told and "sum right" in told, told
+
+
+@each("nat-44", "nat-66", "dr-44", "ipip-44", "ipip-66", "ipip-46", "ipip-64", "gre-44", "gre-66", "gre-csum-44",
+      "gue-44", "gue-66", "gue-46")
+def test_truncated_errors(_, variant):
+    """ICMP errors that end at every byte of what they are about, tunnels and options included."""
+    method, families = variant.rsplit("-", 1)
+    way = (method, int(families[0]), int(families[1]))
+    with stage() as made:
+        scene = Scene(made, way[1])
+        parity_errors.cut(scene, way, "udp")
+        parity_errors.nested(Scene(made, way[1]), way)
+        arrives(scene, dict(scene.steps)["client: data"].splitlines())
+        right(scene)
+
+
+@each("nat", "dr", "ipip", "gre", "gue")
+def test_options_in_errors(_, method):
+    """Packets with options of IPv4 for which the director itself has to tell of an error."""
+    with stage() as made:
+        for name in craft.OPTIONS:
+            scene = Scene(made, 4)
+            parity_flows.ip_options(scene, (method, 4, 4), name)
+            narrow = parity_flows.Flow(scene, "udp", method, narrow=True, vport=81)
+            narrow.service()
+            told = scene.c("too big", narrow.data(1400, options=name))
+            if name not in ("loose",):
+                if not any("ICMPv4 3/4" in line for line in told):
+                    carried(scene)
+                assert any("ICMPv4 3/4" in line for line in told), told
+            right(scene)
+        scene = Scene(made, 4)
+        parity_errors.nested(scene, (method, 4, 4))
+        right(scene)
+
+
+# -- memory that strangers fill
+
+
+@each("lblc", "lblcr")
+def test_cache_is_bounded(_, sched):
+    """A flood of invented addresses does not grow what these schedulers remember without end."""
+    with stage() as made:
+        made.marks()
+        scene = Scene(made, 4)
+        told = made.adm.run([f"-A -f 1 -s {sched}", *(f"-a -f 1 -r {scene.server(number)} {METHODS['dr']}"
+                                                      for number in (1, 2))])
+        if told:
+            raise Skip(f"there is no {sched} yet: {told.strip()}")
+        count, crowd = (1 << 12 if kernel.DEBUG else 1 << 15), 200
+        before = available()
+        made.ip("route add local 10.0.0.0/9 dev lo")
+        with made.place:
+            lib.run("nft", "add rule inet marks pre ip daddr 10.64.0.0/10 meta mark set 1")
+        base = bytearray(craft.udp(4, scene.client(), 1000, "10.64.0.1", 80, b"x", check=0))
+        # Each goes to another address; connections end soon.
+        made.adm.run(["--set 0 0 1"])
+        for number in range(count):
+            base[16:20] = struct.pack("!I", 0x0A400000 + number * 61)
+            base[10:12] = b"\0\0"
+            base[10:12] = struct.pack("!H", craft.packet.checksum(bytes(base[:20])))
+            made.client.put(bytes(base))
+            if number % crowd == 0:
+                made.server.got()
+        lib.wait_for(lambda: len(made.conns()) < count // 4, 20, 0.5, about="the end of the connections")
+        grown = before - available()
+        assert grown < 64 << 10, f"{grown} KiB less memory after {count} addresses"
+
+
+def available():
+    """The machine's memory for others, in KiB."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return int(re.search(r"MemAvailable: +(\d+)", file.read())[1])
+
+
+# -- the table
+
+
+def test_table(_):
+    """Each bug in docs/hardening.md has tests, and those tests exist."""
+    with open(f"{TOP}/docs/hardening.md", encoding="utf-8") as file:
+        rows = [line for line in file if line.startswith("| ") and not line.startswith(("| bug", "|--"))]
+    assert len(rows) >= 24, f"{len(rows)} rows"
+    for row in rows:
+        names = re.findall(r"`(\w+\.\w+)`", row.split("|")[3])
+        assert names or "none:" in row.split("|")[3], f"no test: {row}"
+        for name in names:
+            part, test = name.split(".")
+            if os.path.isdir(f"{TOP}/rlvs/core/src/{part}"):
+                continue
+            found = importlib.import_module(part)
+            assert hasattr(found, f"test_{test}"), f"there is no test {name}"
+
+
