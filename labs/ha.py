@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 
+from circle import Circle
 from director import ETC, GATEWAY, MARK, MARKED, VIP, Director, write_scripts
 from stage import ADM, Lab, do, large_file, lines, say, show
 
@@ -90,14 +91,15 @@ class HaLab(Lab):
     """One run of the lab. Each step leaves things as it found them, but for the last."""
 
     def __init__(self, prefix=""):
-        super().__init__("keepalived: two directors, health checks, fail-over", PICTURE, 11, prefix)
+        super().__init__("keepalived: two directors, health checks, fail-over", PICTURE, 13, prefix)
         self.logs += f" {self.dir}/*/keepalived.log"
-        self.directors = []
+        self.directors, self.pair = [], None
 
     def play(self):
         """All steps; returns the exit status."""
         return self.run(self.build, self.start_servers, self.start_keepalived, self.spread, self.health,
-                        self.quorum, self.group, self.marks, self.reload, self.fail_over, self.stop)
+                        self.quorum, self.group, self.marks, self.reload, self.fail_over, self.stop, self.circle,
+                        self.cure)
 
     def clean(self):
         for director in self.directors:
@@ -154,10 +156,7 @@ class HaLab(Lab):
 
     def start_nginx(self, name):
         """The web server is started again."""
-        home = f"{self.dir}/{name}"
-        # It removes the file when it has ended; then its port is free.
-        self.until(lambda: not os.path.exists(f"{home}/pid"), f"nginx on {name} to end")
-        do(self.web(name), f"nginx -p {home} -c nginx.conf -e error.log")
+        self.nginx_again(name, self.web(name))
 
     def stop_nginx(self, name):
         """The web server ends."""
@@ -405,3 +404,12 @@ class HaLab(Lab):
         for director in self.directors:
             self.steps.equal(director.complaints(), [], "complaints in the "
                              f"{len(director.said())} lines that keepalived has logged in {director.name}")
+
+    def circle(self):
+        """Two directors that are each other's servers."""
+        self.pair = Circle(self)
+        self.pair.show()
+
+    def cure(self):
+        """What a director got from the other one is not balanced again."""
+        self.pair.cure()

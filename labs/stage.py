@@ -15,7 +15,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(TOP, "selftests"))
 
 import kernel  # noqa: E402
-from lib import MODULE, RLVS, Namespace  # noqa: E402
+from lib import MODULE, RLVS, Namespace, wait_for  # noqa: E402
 from packet import TOA, Packet  # noqa: E402
 
 WIDTH = 80
@@ -31,7 +31,7 @@ http {{
   client_body_temp_path {dir}/body; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;
   uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
   server {{
-    listen 80;
+    listen {listen};
     location = / {{ return 200 "{name} $remote_addr:$remote_port\\n"; }}
     location /files/ {{ alias {files}/; }}
     location /put/ {{ alias {dir}/put/; dav_methods PUT; }}
@@ -137,7 +137,8 @@ class Capture:
 
     def __init__(self, namespace, device, path, match, extra=""):
         self.path = path
-        command = " ".join(["tcpdump", "-i", device, "-U", *extra.split(), "-w", path, match, "&"])
+        quoted = shlex.quote(match) if set(match) & set("&|()[]!") else match
+        command = " ".join(["tcpdump", "-i", device, "-U", *extra.split(), "-w", path, quoted, "&"])
         show(namespace.name, command)
         with namespace:
             # Immediate: else packets wait for a block to fill up, and the last ones are never written.
@@ -152,13 +153,16 @@ class Capture:
         else:
             raise LabFailed(f"tcpdump does not run: {self.process.wait()}")
 
-    def stop(self):
-        """Ends it; returns [(time, length on the wire, captured IP packet as bytes)]."""
+    def end(self, pause=0.3):
+        """Ends it. What the kernel still holds for it is read before it hears the signal, so there is a pause."""
         if self.process.poll() is None:
-            # What the kernel still holds for it is read before it hears the signal.
-            time.sleep(0.3)
+            time.sleep(pause)
             self.process.send_signal(signal.SIGINT)
         self.process.communicate()
+
+    def stop(self):
+        """Ends it; returns [(time, length on the wire, captured IP packet as bytes)]."""
+        self.end()
         with open(self.path, "rb") as file:
             data = file.read()
         at, records = 24, []
@@ -273,12 +277,19 @@ class Lab:
             # nginx's workers run as another user.
             os.chmod(path, 0o777)
 
-    def nginx(self, namespace, name):
+    def nginx(self, namespace, name, listen="80"):
         """Starts a web server that tells its name and its peer, serves files and takes them."""
         home = os.path.join(self.dir, name)
         put = os.path.join(home, "put")
         os.makedirs(put, exist_ok=True)
         os.chmod(put, 0o777)
         with open(os.path.join(home, "nginx.conf"), "w", encoding="ascii") as file:
-            file.write(NGINX.format(dir=home, name=name, files=self.files))
+            file.write(NGINX.format(dir=home, name=name, files=self.files, listen=listen))
+        do(namespace, f"nginx -p {home} -c nginx.conf -e error.log")
+
+    def nginx_again(self, name, namespace):
+        """The web server is started again, with the configuration that it has."""
+        home = f"{self.dir}/{name}"
+        # It removes the file when it has ended; then its port is free.
+        wait_for(lambda: not os.path.exists(f"{home}/pid"), 20, 0.1, f"nginx on {name} to end")
         do(namespace, f"nginx -p {home} -c nginx.conf -e error.log")

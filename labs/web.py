@@ -29,8 +29,9 @@ SIZE = 100 << 20
 class WebLab(Lab):
     """One run of the nine steps; `method` is "nat" or "fullnat"."""
 
-    def __init__(self, method, title, picture):
-        super().__init__(title, picture, 9)
+    def __init__(self, method, title, picture, total=9, prefix="", size=SIZE):
+        super().__init__(title, picture, total, prefix)
+        self.size, self.mib = size, f"{size >> 20}M"
         self.method, self.fullnat = method, method == "fullnat"
         self.how = "--fullnat" if self.fullnat else "-m"
         # Each request: the client's address and port, who answered, and the peer that one saw.
@@ -38,8 +39,12 @@ class WebLab(Lab):
 
     def play(self):
         """All steps; returns the exit status."""
-        return self.run(self.build, self.start_servers, self.start_balancer, self.spread, self.way_of_a_packet,
-                        self.bulk, self.datagrams, self.drain, self.tables)
+        return self.run(*self.parts())
+
+    def parts(self):
+        """The steps in order."""
+        return [self.build, self.start_servers, self.start_balancer, self.spread, self.way_of_a_packet, self.bulk,
+                self.datagrams, self.drain, self.tables]
 
     def adm(self, words, **how):
         """The balancer's command in the director."""
@@ -55,10 +60,10 @@ class WebLab(Lab):
         self.client, self.director, *self.webs = self.make("client", "director", *(web for web, _, _ in WEBS))
         self.ip(self.director,
                 "link add wan address 02:00:00:00:00:01 type veth peer name eth0 "
-                "address 02:00:00:00:00:02 netns client",
+                f"address 02:00:00:00:00:02 netns {self.client.name}",
                 "link add lan type bridge",
-                *(line for name, _, _ in WEBS for line in (
-                    f"link add {name} type veth peer name eth0 netns {name}",
+                *(line for (name, _, _), web in zip(WEBS, self.webs) for line in (
+                    f"link add {name} type veth peer name eth0 netns {web.name}",
                     f"link set {name} master lan up")),
                 "link set lo up", "link set wan up", "link set lan up",
                 "addr add 198.51.100.1/24 dev wan", f"addr add {GATEWAY}/24 dev lan",
@@ -82,8 +87,8 @@ class WebLab(Lab):
         """nginx and a UDP service on each server, and a file to serve."""
         self.steps.step("A real web server in each of the three")
         self.directories(*(name for name, _, _ in WEBS))
-        self.file = os.path.join(self.files, "100M")
-        large_file(self.file, SIZE)
+        self.file = os.path.join(self.files, self.mib)
+        large_file(self.file, self.size)
         for web, (name, _, _) in zip(self.webs, WEBS):
             self.nginx(web, name)
             answer = f"SYSTEM:echo {name} $SOCAT_PEERADDR\\:$SOCAT_PEERPORT"
@@ -122,8 +127,8 @@ class WebLab(Lab):
     def spread(self):
         """Requests, spread by weight."""
         self.steps.step("Twelve requests, spread by weight 3:2:1")
-        self.at = {namespace.name: Capture(namespace, "eth0", f"{self.dir}/{namespace.name}.pcap",
-                                           "tcp port 80") for namespace in [self.client, *self.webs]}
+        self.at = {name: Capture(namespace, "eth0", f"{self.dir}/{name}.pcap", "tcp port 80")
+                   for name, namespace in zip(("client", *(name for name, _, _ in WEBS)), [self.client, *self.webs])}
         self.requests = self.curl_roots(12)
         for client, name, peer in self.requests:
             say(f"    {client} was served by {name}, which saw {peer}")
@@ -168,24 +173,25 @@ class WebLab(Lab):
 
     def bulk(self):
         """A large file down and up."""
-        self.steps.step("100 MiB down and 100 MiB up, segmentation offload on")
+        mib = self.size >> 20
+        self.steps.step(f"{mib} MiB down and {mib} MiB up, segmentation offload on")
         offload = do(self.director, "ethtool -k wan", quiet=True)
         for feature in ("tx-checksumming", "tcp-segmentation-offload"):
             self.steps.check(f"{feature}: on" in offload, f"{feature} is on")
         true = do(None, f"sha256sum <{self.file}", shell=True, echo=True)
         capture = Capture(self.director, "lan", f"{self.dir}/lan.pcap", "tcp port 80", "-s 96 -c 500")
         start = time.monotonic()
-        down = do(self.client, f"curl -sSm60 http://{VIP}/files/100M | sha256sum", shell=True, echo=True)
-        say(f"    {100 / (time.monotonic() - start):.0f} MiB/s, hashing included")
+        down = do(self.client, f"curl -sSm60 http://{VIP}/files/{self.mib} | sha256sum", shell=True, echo=True)
+        say(f"    {mib / (time.monotonic() - start):.0f} MiB/s, hashing included")
         self.steps.check(down == true, "the download has the same SHA-256")
         start = time.monotonic()
-        do(self.client, f"curl -sSm60 -T {self.file} http://{VIP}/put/100M", shell=True)
-        say(f"    {100 / (time.monotonic() - start):.0f} MiB/s")
+        do(self.client, f"curl -sSm60 -T {self.file} http://{VIP}/put/{self.mib}", shell=True)
+        say(f"    {mib / (time.monotonic() - start):.0f} MiB/s")
         self.opened += 2
-        stored = [name for name, _, _ in WEBS if os.path.exists(f"{self.dir}/{name}/put/100M")]
+        stored = [name for name, _, _ in WEBS if os.path.exists(f"{self.dir}/{name}/put/{self.mib}")]
         self.steps.equal(len(stored), 1, "servers that have the upload")
-        up = do(None, f"sha256sum <{self.dir}/{stored[0]}/put/100M", shell=True, echo=True)
-        os.unlink(f"{self.dir}/{stored[0]}/put/100M")
+        up = do(None, f"sha256sum <{self.dir}/{stored[0]}/put/{self.mib}", shell=True, echo=True)
+        os.unlink(f"{self.dir}/{stored[0]}/put/{self.mib}")
         self.steps.check(up == true, f"the upload to {stored[0]} has the same SHA-256")
         largest = max(length for _, length, _ in capture.stop())
         self.steps.check(largest > 10000, f"the director forwards packets of {largest} bytes as one")
@@ -261,7 +267,7 @@ class WebLab(Lab):
                              "the destinations add up to the service")
             stats[kind] = rows[0]
         self.steps.equal(stats["-t"][0], self.opened, "TCP connections, as many as were opened")
-        self.steps.check(stats["-t"][3] > SIZE and stats["-t"][4] > SIZE, "100 MiB each way are counted")
+        self.steps.check(min(stats["-t"][3:5]) > self.size, f"{self.size >> 20} MiB each way are counted")
         self.steps.equal(stats["-u"], [6, 6, 6, *self.udp_bytes], "UDP connections, packets, bytes")
         wire = [after - before for before, after in zip(self.wire_before, self.wire())]
         counted = [sum(column) for column in zip(*(row[1:3] for row in stats.values()))]

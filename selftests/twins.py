@@ -501,6 +501,22 @@ def test_fullnat_needs_rlvs(world):
         assert state(world) == before
 
 
+def test_ports_that_are_not_used(world):
+    """Of a port that direct routing and tunnels do not use rlvsadm warns, and does otherwise what ipvsadm does."""
+    lines = [f"-A -t {VIP}:80", f"-a -t {VIP}:80 -r {SERVERS[0]}:8080 -g", f"-a -t {VIP}:80 -r {SERVERS[1]}:8080 -i",
+             f"-a -t {VIP}:80 -r {SERVERS[2]}:8080 -m"]
+    with mainline(world):
+        found = []
+        for tool in TOOLS:
+            world.director.run(THEIRS, "-C")
+            found.append((answers(world, tool, lines), state(world)))
+        (theirs, there), (ours, here) = found
+        assert here == there and f"{SERVERS[0]}:80 " in str(here) and f"{SERVERS[2]}:8080 " in str(here), here
+        assert theirs == [(0, "", "")] * 4 and [(status, out) for status, out, _ in ours] == [(0, "")] * 4, ours
+        warned = [err.startswith("warning: port 8080 is not used: ") and " at port 80, " in err for _, _, err in ours]
+        assert warned == [False, True, True, False] and not ours[0][2] and not ours[3][2], ours
+
+
 def rules(services, destinations):
     """Lines that add many services."""
     for number in range(services):

@@ -38,7 +38,8 @@ pub enum Request {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     ChangeService(Change, Service),
-    ChangeDestination(Change, ServiceId, Destination),
+    /// With the port that was given for the destination, if it is not used.
+    ChangeDestination(Change, ServiceId, Destination, Option<u16>),
     ChangeLocalAddresses(Change, ServiceId, Vec<IpAddr>),
     Clear,
     Zero(Option<ServiceId>),
@@ -47,8 +48,12 @@ pub enum Action {
     StopDaemon(Daemon),
     List(List),
     ListConnections(ConnectionList),
-    ListTimeouts { json: bool },
-    ListDaemons { json: bool },
+    ListTimeouts {
+        json: bool,
+    },
+    ListDaemons {
+        json: bool,
+    },
     ListLocalAddresses(List),
     Save(Style),
 }

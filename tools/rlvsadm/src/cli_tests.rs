@@ -29,7 +29,7 @@ fn service(line: &str) -> Service {
 
 fn destination(line: &str) -> Destination {
     match action(line) {
-        Action::ChangeDestination(_, _, destination) => destination,
+        Action::ChangeDestination(_, _, destination, _) => destination,
         other => panic!("{line}: {other:?}"),
     }
 }

@@ -183,6 +183,14 @@ impl Options<'_> {
             None => method::DROUTE,
         };
         let translates = method == method::MASQ || method == method::FULLNAT;
+        // A packet that is passed on as it is arrives at the port that the client asked for.
+        let service_port = match id {
+            ServiceId::Address { port, .. } => port,
+            ServiceId::Mark { .. } => 0,
+        };
+        let unused = port
+            .filter(|&port| change != Change::Delete && !translates && port != service_port)
+            .filter(|&port| port != 0);
         let port = match id {
             // These send to the service's own port, whatever the real server's is said to be.
             ServiceId::Address { port, .. } if change != Change::Delete && !translates => port,
@@ -214,7 +222,7 @@ impl Options<'_> {
             tunnel: self.tunnel(method)?,
             stats: Stats::default(),
         };
-        Ok(Action::ChangeDestination(change, id, destination))
+        Ok(Action::ChangeDestination(change, id, destination, unused))
     }
 
     fn tunnel(&self, method: u32) -> Result<Tunnel, Failure> {

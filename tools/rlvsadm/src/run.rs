@@ -34,14 +34,20 @@ pub fn execute(kernel: &mut Kernel, action: Action, out: &mut impl Write) -> Res
             .change_service(change, &service)
             .map_err(about(Object::Service)),
         // Mainline's module would take the method, and drop what should go there.
-        Action::ChangeDestination(_, _, destination)
+        Action::ChangeDestination(_, _, destination, _)
             if destination.method == method::FULLNAT && !kernel.is_rlvs() =>
         {
             Err(Failure::usage(NO_FULLNAT))
         }
-        Action::ChangeDestination(change, id, destination) => kernel
-            .change_destination(change, &id, &destination)
-            .map_err(about(Object::Destination)),
+        Action::ChangeDestination(change, id, destination, unused) => {
+            kernel
+                .change_destination(change, &id, &destination)
+                .map_err(about(Object::Destination))?;
+            if let Some(port) = unused {
+                eprintln!("{}", port_not_used(&id, &destination, port));
+            }
+            Ok(())
+        }
         Action::ChangeLocalAddresses(change, id, addresses) => {
             change_local_addresses(kernel, change, &id, &addresses)
         }
@@ -68,6 +74,22 @@ fn listing(error: netlink::Error) -> Failure {
         crate::error::REFUSED => Failure::listing(failure.text),
         _ => failure,
     }
+}
+
+/// What an operator who gave a real server a port of its own should know, though nothing is wrong.
+fn port_not_used(id: &ServiceId, destination: &Destination, port: u16) -> String {
+    let how = match destination.method {
+        method::TUNNEL => "by tunnel (-i)",
+        _ => "by direct routing (-g, the default)",
+    };
+    let asked = match *id {
+        ServiceId::Address { port, .. } if port != 0 => format!("port {port}"),
+        _ => "the port".to_owned(),
+    };
+    format!(
+        "warning: port {port} is not used: {how} packets arrive unchanged, at {asked}, which the \
+         client asked for; another port takes -m or --fullnat"
+    )
 }
 
 /// Adds or deletes all the addresses, or none.
@@ -227,4 +249,52 @@ fn save_all(kernel: &mut Kernel, style: Style, out: &mut impl Write) -> Result<(
         save::service(out, &service, &local_addresses, &destinations, style)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Parser, Request};
+
+    fn warning(line: &str) -> Option<String> {
+        match Parser::new().parse(line.split(' ')) {
+            Ok(Request::Tables(Action::ChangeDestination(_, id, destination, unused))) => {
+                unused.map(|port| port_not_used(&id, &destination, port))
+            }
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn ports_that_are_not_used_are_told() {
+        let told = |line: &str| warning(line).unwrap_or_default();
+        let direct = told("-a -t 10.0.0.1:80 -r 10.1.0.1:8080 -g");
+        assert!(direct.starts_with("warning: port 8080 is not used: by direct routing"));
+        assert!(direct.contains(" at port 80, "));
+        assert_eq!(told("-e -t 10.0.0.1:80 -r 10.1.0.1:8080"), direct);
+        let tunnel = told("-a -u 10.0.0.1:53 -r 10.1.0.1:5353 -i");
+        assert!(tunnel.contains("port 5353 is not used: by tunnel (-i)"));
+        assert!(tunnel.contains(" at port 53, "));
+        for line in [
+            "-a -f 5 -r 10.1.0.1:80",
+            "-a -t 10.0.0.1:0 -r 10.1.0.1:80 -g",
+        ] {
+            assert!(told(line).contains(" at the port, "), "{line}");
+        }
+    }
+
+    #[test]
+    fn ports_that_are_used_or_were_not_given_are_not_told() {
+        for line in [
+            "-a -t 10.0.0.1:80 -r 10.1.0.1:80 -g",
+            "-a -t 10.0.0.1:80 -r 10.1.0.1 -i",
+            "-a -t 10.0.0.1:80 -r 10.1.0.1:8080 -m",
+            "-a -t 10.0.0.1:80 -r 10.1.0.1:8080 --fullnat",
+            "-d -t 10.0.0.1:80 -r 10.1.0.1:8080",
+            // So marks are saved.
+            "-a -f 5 -r 10.1.0.1:0 -g",
+        ] {
+            assert_eq!(warning(line), None, "{line}");
+        }
+    }
 }

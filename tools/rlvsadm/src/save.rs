@@ -218,7 +218,8 @@ mod tests {
                 ..testdata::destination("10.1.0.1")
             };
             let lines = saved(&service, &[], std::slice::from_ref(&destination));
-            let expected = Action::ChangeDestination(Change::Add, service.id.clone(), destination);
+            let expected =
+                Action::ChangeDestination(Change::Add, service.id.clone(), destination, None);
             assert_eq!(replayed(&lines[1]), expected);
         }
     }
@@ -246,7 +247,8 @@ mod tests {
                 ..testdata::destination("2001:db8::5")
             };
             let lines = saved(&service, &[], std::slice::from_ref(&destination));
-            let expected = Action::ChangeDestination(Change::Add, service.id.clone(), destination);
+            let expected =
+                Action::ChangeDestination(Change::Add, service.id.clone(), destination, None);
             assert_eq!(replayed(&lines[1]), expected);
         }
     }
