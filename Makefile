@@ -8,7 +8,7 @@ export KDIR RUSTC LLVM BINDGEN CARGO LIBCLANG_PATH DESTDIR PREFIX
 
 # One thing after the other: the parts use all processors themselves.
 .NOTPARALLEL:
-.PHONY: help demo test check modules tools install lab bench clean
+.PHONY: help demo test check modules tools install install-toa lab bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,8 +16,9 @@ help:
 	@echo 'make test               formatting, lints, host tests, then the selftests on both kernels'
 	@echo 'make check              of these, what runs on the host'
 	@echo 'make modules            rlvs.ko (FLAVOUR=release|debug, or KDIR=TREE for a kernel tree of your own)'
-	@echo 'make tools              rlvsadm'
+	@echo 'make tools              rlvsadm, and rlvs-toa for the real servers'
 	@echo 'make install            what make modules and make tools have built (KDIR and FLAVOUR as there; DESTDIR, PREFIX)'
+	@echo 'make install-toa        of these, what a real server needs: rlvs-toa, no module'
 	@echo 'make lab LAB=NAME       one lab, explained as it runs: $(notdir $(shell grep -lx "\# A lab: .*" labs/*))'
 	@echo 'make bench              instructions per packet, rlvs beside ip_vs'
 	@echo 'make clean              remove what was built here (kernels and guest stay in the cache)'
@@ -39,6 +40,9 @@ tools:
 
 install:
 	@scripts/install $(if $(KDIR),kdir,$(FLAVOUR))
+
+install-toa:
+	@scripts/install toa
 
 test:
 	@scripts/test

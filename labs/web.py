@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The NAT and the FullNAT lab: a client, a director, three web servers, and nine steps.
+"""The NAT and the FullNAT lab: a client, a director, three web servers, and nine steps or ten.
 
     client              director                            web1 web2 web3
     198.51.100.2  wan-  198.51.100.1 | 10.0.0.1  --lan----  10.0.0.11 .12 .13
@@ -27,7 +27,7 @@ SIZE = 100 << 20
 
 
 class WebLab(Lab):
-    """One run of the nine steps; `method` is "nat" or "fullnat"."""
+    """One run of the steps; `method` is "nat" or "fullnat"."""
 
     def __init__(self, method, title, picture, total=9, prefix="", size=SIZE):
         super().__init__(title, picture, total, prefix)
@@ -43,8 +43,9 @@ class WebLab(Lab):
 
     def parts(self):
         """The steps in order."""
-        return [self.build, self.start_servers, self.start_balancer, self.spread, self.way_of_a_packet, self.bulk,
-                self.datagrams, self.drain, self.tables]
+        return [self.build, self.start_servers, self.start_balancer, self.spread, self.way_of_a_packet,
+                *([self.true_clients] if self.fullnat else []),
+                self.bulk, self.datagrams, self.drain, self.tables]
 
     def adm(self, words, **how):
         """The balancer's command in the director."""
@@ -170,6 +171,30 @@ class WebLab(Lab):
         self.steps.check(heard and not any(seen.toa() for seen in heard), "the client never sees it")
         self.steps.check(all(not seen.toa() for name, _, _ in WEBS for seen in self.at[name]
                              if seen.src not in LADDRS), "no server sends it")
+
+    def true_clients(self):
+        """rlvs-toa on the servers, which are nginx as before: its access log names the client."""
+        self.steps.step("The servers are shown their clients")
+        do(None, f"rlvs-toa attach --from {' '.join(LADDRS)}", echo=True)
+        requests = self.curl_roots(6)
+        for client, name, peer in requests:
+            say(f"    {client} was served by {name}, which saw {peer}")
+        self.steps.check(all(client == peer for client, _, peer in requests),
+                         "each server saw the client's own address and port")
+        for name, _, _ in WEBS:
+            ours = {peer for _, web, peer in requests if web == name}
+            log = wait_for(lambda path=f"{self.dir}/{name}/access.log", ours=ours:
+                           [line for line in lines(path, '"GET /?') if line.split()[0] in ours])
+            self.steps.check({line.split()[0] for line in log} == ours, f"{name}'s access log names them")
+        with self.client:
+            sock = socket.create_connection((VIP, 80), 10)
+        self.opened += 1
+        with sock:
+            ask(sock)
+            watched = do(None, "rlvs-toa watch", echo=True)
+            own = f"{CLIENT}:{sock.getsockname()[1]}"
+            self.steps.check(own in watched, f"an open connection is {own}")
+        do(None, "rlvs-toa detach", echo=True)
 
     def bulk(self):
         """A large file down and up."""
