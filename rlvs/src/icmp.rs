@@ -26,6 +26,7 @@ use crate::{
         }, //
     },
     netns::NetState,
+    open,
     xmit::{
         self,
         Way, //
@@ -55,32 +56,41 @@ pub(crate) fn handle<A: Carried>(
     mut packet: Packet<'_>,
     ip: Header<A>,
 ) -> Verdict {
-    let found = read(&mut packet, &ip).and_then(|(header, inner, quoted)| {
-        // The quoted packet has been translated, if it is ours: its answers have a key.
-        let hit = A::of(&state.conns).find(&quoted.reversed(), way.guard)?;
-        Some((header, inner, hit))
-    });
-    let Some((header, inner, hit)) = found else {
+    let Some((header, inner, quoted)) = read(&mut packet, &ip) else {
         return tunnel::handle(state, way, packet, &ip).unwrap_or_else(Packet::accept);
     };
-    if !matches!(hit.entry.via, Via::Nat | Via::FullNat(_)) {
+    // The quoted packet has been translated, if it is ours: its answers have a key.
+    let tuple = quoted.reversed();
+    let (entry, index) = match A::of(&state.conns).find(&tuple, way.guard) {
+        Some(hit) => (hit.entry, hit.index),
+        None => {
+            packet = match tunnel::handle(state, way, packet, &ip) {
+                Ok(verdict) => return verdict,
+                Err(packet) => packet,
+            };
+            match open::by_error(state, way, &mut packet, inner, tuple) {
+                Some(entry) => (entry, ORIGINAL),
+                None => return packet.accept(),
+            }
+        }
+    };
+    if !matches!(entry.via, Via::Nat | Via::FullNat(_)) {
         if way.point == Point::LocalOut {
             return packet.accept();
         }
-        hit.entry.count(Direction::Original, packet.len());
-        return xmit::pass(way, packet, &ip, hit.entry);
+        entry.count(Direction::Original, packet.len());
+        return xmit::pass(way, packet, &ip, entry);
     }
     if !packet.icmp_checksum_ok::<A>(ip.header_len) {
         return way.drop(packet, Counter::IcmpChecksum);
     }
-    let entry = hit.entry;
     let headers = ip
         .header_len
         .saturating_add(icmp::LEN)
         .saturating_add(inner.header_len);
     let rest = (packet.len() as usize).saturating_sub(headers);
     let writable = headers.saturating_add(QUOTED.min(rest));
-    if hit.index == ORIGINAL {
+    if index == ORIGINAL {
         to_server(way, packet, &ip, entry, writable)
     } else {
         to_client(way, packet, &ip, &header, entry, writable)

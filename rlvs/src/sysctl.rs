@@ -213,6 +213,12 @@ impl Settings {
         self.conntrack.load(Relaxed) != 0
     }
 
+    /// Whether an error about a connection that is not known opens one.
+    #[inline]
+    pub(crate) fn schedule_icmp(&self) -> bool {
+        self.schedule_icmp.load(Relaxed) != 0
+    }
+
     /// Whether packets in a tunnel that ends here are left alone.
     #[inline]
     pub(crate) fn ignore_tunneled(&self) -> bool {

@@ -77,6 +77,7 @@ use rlvs_core::{
             Headers,
             Segment, //
         },
+        ip::Header,
         IPPROTO_UDP, //
     }, //
 };
@@ -179,6 +180,34 @@ fn begin<A: Carried>(
         secure,
     );
     xmit::to_server(way, packet, headers, entry)
+}
+
+/// Opens the connection that an error is about and that nobody knows here, if the operator wants that:
+/// another director may have opened it, and a scheduler that goes by addresses chooses as it did. `tuple`
+/// is that of the packets that the client would send, `quoted` the header of an answer to them.
+#[cold]
+pub(crate) fn by_error<'g, A: Carried>(
+    state: &'g NetState,
+    way: &'g Way<'_>,
+    packet: &mut Packet<'_>,
+    quoted: Header<A>,
+    tuple: Tuple<A>,
+) -> Option<&'g ConnEntry<A>> {
+    if !state.settings.schedule_icmp() || way.point == Point::Forward {
+        return None;
+    }
+    let headers = Headers::unseen(quoted, tuple)?;
+    let wanted = Wanted {
+        mark: packet.mark(),
+        proto: tuple.proto,
+        addr: tuple.dst.into(),
+        port: tuple.dport,
+    };
+    let service = state.services.find(way.net, &wanted, way.guard)?;
+    match schedule(state, way, service, packet, &headers) {
+        Ok(Opened::Kept(entry)) => Some(entry),
+        _ => None,
+    }
 }
 
 /// A connection that was opened.

@@ -103,6 +103,18 @@ pub struct Headers<A> {
 }
 
 impl<A: Ip> Headers<A> {
+    /// The headers of a packet of which no more is known than who talks to whom: an error was about its
+    /// answer. `ip` is that of the answer. `None` for a protocol without connections of its own.
+    pub fn unseen(ip: Header<A>, tuple: Tuple<A>) -> Option<Self> {
+        let segment = match tuple.proto {
+            IPPROTO_TCP => Segment::Tcp(tcp::Header::bare(tuple.sport, tuple.dport)),
+            // There is no datagram to look into.
+            IPPROTO_UDP => Segment::Ipsec,
+            _ => return None,
+        };
+        Some(Self { ip, segment, tuple })
+    }
+
     /// How many bytes [`Headers::parse`] looks at; `None` for a protocol that it does not know.
     #[inline]
     pub fn needed(ip: &Header<A>) -> Option<usize> {

@@ -88,6 +88,20 @@ pub struct Header {
 }
 
 impl Header {
+    /// A header without flags, numbers and options.
+    pub fn bare(sport: u16, dport: u16) -> Self {
+        Self {
+            sport,
+            dport,
+            seq: 0,
+            ack: 0,
+            header_len: MIN_LEN,
+            flags: Flags(0),
+            window: 0,
+            checksum: 0,
+        }
+    }
+
     /// Reads a header from at least 20 bytes; the options need not be in the slice.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
