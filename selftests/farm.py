@@ -89,26 +89,7 @@ def service(world, addresses, dests, *, proto="tcp", port=None, method=3, extra=
 
 
 class Wire(Tap):
-    """The wire at one device, for packets of both families."""
-
-    def send(self, *packets):
-        head = self.head
-        for data in packets:
-            self.head = head[:12] + (b"\x86\xdd" if data[0] >> 4 == 6 else b"\x08\0")
-            super().send(data)
-        self.head = head
-
-    def frames(self):
-        while True:
-            try:
-                frame, where = self.sock.recvfrom(65600)
-            except BlockingIOError:
-                return
-            # Neighbour discovery and what belongs to it is none of the tests' business.
-            noise = frame[14 + 6:14 + 7] in (b"\x3a", b"\0") and frame[54:55] and frame[54] >= 128
-            if where[2] != 4 and frame[12:14] in (b"\x08\0", b"\x86\xdd"):
-                if frame[12:14] == b"\x08\0" or not noise:
-                    yield frame[14:]
+    """The wire at one device, which gives packets of either family as they are."""
 
     def heard(self):
         return [Ip(data) for data in self.frames()]
@@ -243,11 +224,14 @@ def icmp_error(src, dst, kind, code, info, about, **how):
     return ip(src, dst, 58 if v6 else 1, message[:2] + struct.pack("!H", check) + message[4:], **how)
 
 
-def offloads(world, on):
-    """Turns segmentation by the devices on or off, at the client and towards the servers."""
-    word = "on" if on else "off"
-    world.client.run("ethtool", "-K", "c0", "tso", word, "gso", word)
-    world.director.run("ethtool", "-K", "ds", "tso", word, "gso", word, check=False)
+@contextlib.contextmanager
+def finished(world):
+    """For a while packets leave the director as they will be on a wire: segmented, with their checksums."""
+    world.director.run("ethtool", "-K", "ds", "tx", "off", "gso", "off")
+    try:
+        yield
+    finally:
+        world.director.run("ethtool", "-K", "ds", "tx", "on", "gso", "on")
 
 
 def listen(world, where, addresses, port, kind=socket.SOCK_STREAM):
@@ -262,7 +246,7 @@ def listen(world, where, addresses, port, kind=socket.SOCK_STREAM):
     return sock
 
 
-def upload(world, addresses, port, listener, size):
+def upload(world, addresses, port, listener, size, *, where=None, source=None):
     """A client sends so many bytes through the service and gets their digest back, past the director."""
     def serve():
         theirs, _ = listener.accept()
@@ -280,10 +264,12 @@ def upload(world, addresses, port, listener, size):
     data = bytes(range(251)) * (size // 251 + 1)
     server = threading.Thread(target=serve)
     server.start()
-    with world.client:
+    with where or world.client:
         ours = socket.socket(addresses.family)
     with ours:
         ours.settimeout(20 * kernel.SLOW)
+        if source:
+            ours.bind((source, 0))
         ours.connect((addresses.vip, port))
         ours.sendall(data[:size])
         told = ours.recv(32, socket.MSG_WAITALL)

@@ -248,6 +248,11 @@ impl Config {
             None if inet::is_one_host(net, addr) => Dest::new(addr, port)?,
             None => return Err(NOT_ONE_HOST),
         };
+        if mixed(id, addr) > 0 {
+            // Errors about what goes there come in packets of the other family.
+            let (ipv4, ipv6) = self.counts();
+            plane.services_changed(net, ipv4.saturating_add(1), ipv6.saturating_add(1))?;
+        }
         let (entry, pools) = entry(&mut self.services, &mut self.pools, id)?;
         entry.members.reserve(1, GFP_KERNEL)?;
         let dests = Iterator::chain(iter::once((&dest, &spec)), entry.dests());
@@ -454,12 +459,11 @@ impl Config {
         self.changed();
     }
 
-    /// How many services there are of IPv4 and of IPv6.
+    /// How many services there are that want packets of IPv4 and of IPv6. What has a destination of the
+    /// other family wants both.
     fn counts(&self) -> (usize, usize) {
-        (
-            self.services.count(Family::V4),
-            self.services.count(Family::V6),
-        )
+        let count = |family| self.services.count(family).saturating_add(self.mixed);
+        (count(Family::V4), count(Family::V6))
     }
 
     fn changed(&mut self) {

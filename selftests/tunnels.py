@@ -7,12 +7,11 @@ import socket
 import struct
 
 import farm
-import kernel
 import packet
-from farm import FAMILY, Flow, Ip, l4_sum, listen, service, upload
+from farm import FAMILY, Flow, l4_sum, listen, service, upload
 from genl import attr, be16, u16
 from lib import clean, each, need_rlvs, same, wait_for
-from packet import ACK, DF, MF, PSH, SYN
+from packet import ACK, DF, MF, SYN
 
 GUE_PORT = 6080
 # (kind, flags) of the destination's attributes, and bytes between the IP headers.
@@ -93,7 +92,8 @@ def test_bytes(world, variant):
     """What stands in front of the client's packet, and that the packet itself is as it was sent."""
     kind, inner, outer, _ = variant_of(variant)
     for proto in ("tcp", "udp"):
-        with tunnelled(world, inner, outer, kind, proto=proto) as port, Flow(world, inner, port) as flow:
+        with tunnelled(world, inner, outer, kind, proto=proto) as port, Flow(world, inner, port) as flow, \
+                farm.finished(world):
             ports = set()
             for size, ttl, tos in ((0, 64, 0), (1, 2, 0xB8), (1300, 255, 0x11), (7, 9, 0x12), (536, 33, 0x13)):
                 how = {"ttl": ttl, "tos": tos, "frag": DF if size % 2 == 0 else 0}
@@ -123,16 +123,11 @@ def test_ports(world):
         assert len(ports) > 8 and min(ports) >= 32768, sorted(ports)
 
 
-def least(inner, outer):
-    """A path MTU that is too little."""
-    return 68 if inner.bits == 32 else 1280
-
-
 @kinds
 def test_too_long(world, variant):
     """Who sends what the tunnel does not take is told what it does take."""
     kind, inner, outer, head = variant_of(variant)
-    with tunnelled(world, inner, outer, kind) as port, Flow(world, inner, port) as flow:
+    with tunnelled(world, inner, outer, kind) as port, Flow(world, inner, port) as flow, farm.finished(world):
         most = 1500 - head
         size = most - (40 if inner.bits == 32 else 60)
         Wrapped(flow.request(flow.tcp(SYN, b"x" * size)), kind, 4 if inner.bits == 32 else 6)
@@ -297,23 +292,19 @@ def test_connections(world, variant):
 def test_segmented(world, kind):
     """The same where no device helps, and the director itself makes the segments."""
     farm.prepare(world)
-    with contextlib.ExitStack() as stack:
-        farm.offloads(world, False)
-        stack.callback(farm.offloads, world, True)
-        inner = outer = FAMILY["4"]
-        stack.enter_context(device(world, kind, inner, outer))
-        port = stack.enter_context(
-            service(world, inner, [(outer.real_server, 80)], method=2, extra=extra(kind)))
-        listener = stack.enter_context(listen(world, world.server, inner, port))
-        world.client.run("ethtool", "-K", "c0", "tso", "on", "gso", "on")
-        upload(world, inner, port, listener, 400_000)
+    on = FAMILY["4"]
+    with device(world, kind, on, on), farm.finished(world), \
+            service(world, on, [(on.real_server, 80)], method=2, extra=extra(kind)) as port, \
+            listen(world, world.server, on, port) as listener:
+        upload(world, on, port, listener, 400_000)
         world.client.run("ip", "route", "flush", "cache")
 
 
 def test_remote_checksum(world):
     """A checksum that is left to the far end is left out here, and stands there where GUE says."""
     inner = FAMILY["4"]
-    with tunnelled(world, inner, inner, "gue-remcsum") as port, farm.Wire(world.server, "s0") as wire:
+    with tunnelled(world, inner, inner, "gue-remcsum") as port, farm.Wire(world.server, "s0") as wire, \
+            farm.finished(world):
         with world.client:
             sock = socket.socket()
         with sock:
@@ -328,13 +319,21 @@ def test_remote_checksum(world):
             clean(packet.Packet(bytes(data)))
 
 
-def test_from_here(world):
-    """The director as a client: its socket learns what the tunnel takes before it sends too much."""
-    inner = FAMILY["4"]
+
+
+@each("ipip", "gue-csum")
+def test_from_here(world, kind):
+    """The director as a client: its socket learns what the tunnel takes, and what it sends arrives."""
     farm.prepare(world)
-    with device(world, "ipip", inner, inner), \
-            service(world, inner, [(inner.real_server, 80)], method=2, extra=extra("ipip")) as port, \
-            listen(world, world.server, inner, port) as listener:
-        world.server.ip(f"rule add from {inner.vip} to {inner.vip} lookup 100 prio 1")
-        assert listener and kernel and Ip and PSH
-        world.server.ip(f"rule del from {inner.vip} to {inner.vip} lookup 100 prio 1")
+    on = FAMILY["4"]
+    world.server.ip(f"rule add from {on.vip} to {on.director} lookup main prio 1")
+    world.director.sysctl("net.ipv4.conf.ds.accept_local", 1)
+    try:
+        with device(world, kind, on, on), \
+                service(world, on, [(on.real_server, 80)], method=2, extra=extra(kind)) as port, \
+                listen(world, world.server, on, port) as listener:
+            farm.upload(world, on, port, listener, 400_000, where=world.director, source=on.director)
+    finally:
+        world.director.sysctl("net.ipv4.conf.ds.accept_local", 0)
+        world.server.ip(f"rule del from {on.vip} to {on.director} lookup main prio 1")
+        world.director.run("ip", "route", "flush", "cache")
