@@ -11,12 +11,15 @@ import subprocess
 import tempfile
 import time
 
+import genl
+import ipv6
 import kernel
 import packet
 import wire
+from genl import Genl
 from lib import (
     GHOST_SERVERS,
-    LADDRS,
+    METHODS,
     RLVS,
     VIP,
     Flow,
@@ -47,6 +50,7 @@ xferlog_enable=NO
 """
 
 _server = {}
+_six = {}
 
 
 def server(world):
@@ -70,8 +74,25 @@ def server(world):
         wait_for(lambda: ":0015 " in world.server.proc("tcp"), 10, 0.05, "vsftpd to listen")
 
 
+def server6(world):
+    """Another one at an address of IPv6."""
+    server(world)
+    if not _six:
+        ipv6.ready(world)
+        with open(f"{_server['home']}/config6", "w", encoding="ascii") as file:
+            config = CONFIG.replace("listen=YES", f"listen=NO\nlisten_ipv6=YES\nlisten_address6={ipv6.SERVER}")
+            file.write(config.format(root=f"{_server['home']}/root", empty=f"{_server['home']}/empty"))
+        with world.server:
+            _six["process"] = subprocess.Popen(["/usr/sbin/vsftpd", file.name])
+        wait_for(lambda: ":0015 " in world.server.proc("tcp6"), 10, 0.05, "vsftpd to listen")
+
+
 def end():
-    """Takes the server down."""
+    """Takes the servers down."""
+    if _six:
+        _six["process"].send_signal(signal.SIGTERM)
+        _six["process"].wait()
+        _six.clear()
     if _server:
         _server["process"].send_signal(signal.SIGTERM)
         _server["process"].wait()
@@ -104,13 +125,13 @@ class Client(ftplib.FTP):
         return self.sendeprt(host, port) if self.extended else super().sendport(host, port)
 
 
-def session(world, mode):
+def session(world, mode, addr=VIP):
     """A client that has logged in."""
     with world.client:
         ftp = Client(timeout=8 * kernel.SLOW)
         ftp.set_pasv(mode in ("pasv", "epsv"))
         ftp.extended = mode in ("epsv", "eprt")
-        ftp.connect(VIP)
+        ftp.connect(addr)
         ftp.login()
     return ftp
 
@@ -145,6 +166,28 @@ def test_transfers(world, variant):
         new = [conn for conn in world.conns() if conn[:4] not in before]
         assert {21, port} <= {conn.virtual[1] for conn in new}, new
         assert {conn.server[0] for conn in new} == {host}, new
+
+
+@each("nat-epsv", "nat-eprt", "fullnat-epsv")
+def test_ipv6(world, variant):
+    """The same in IPv6, which has the extended commands only."""
+    method, mode = variant.split("-")
+    if method == "fullnat":
+        need_rlvs()
+    server6(world)
+    key = genl.service(ipv6.VIP, 21, packet.TCP, full=False)
+    with world.director, Genl("IPVS") as ipvs:
+        ipvs.call(genl.NEW_SERVICE, genl.service(ipv6.VIP, 21, packet.TCP))
+        try:
+            if method == "fullnat":
+                with Genl("RLVS") as rlvs:
+                    rlvs.call(genl.NEW_LADDR, key + genl.laddr(ipv6.LADDRS[0]))
+            ipvs.call(genl.NEW_DEST, key + genl.dest(ipv6.SERVER, 21, method=METHODS[method]))
+            with session(world, mode, ipv6.VIP) as ftp:
+                for _ in range(3):
+                    fetch(world, ftp)
+        finally:
+            ipvs.call(genl.DEL_SERVICE, key)
 
 
 @each("epsv", "pasv", "eprt", "port")

@@ -54,18 +54,18 @@ def ready(world):
     world.director.sysctl("net.ipv6.conf.all.forwarding", 1)
     world.director.sysctl("net.ipv6.icmp.ratelimit", 0)
     world.director.ip(
-        "addr add fd01::1/64 dev dc nodad", "addr add fd02::1/64 dev ds nodad",
-        f"addr add {VIP}/128 dev lo nodad", *(f"addr add {addr}/64 dev ds nodad" for addr in LADDRS),
-        *(f"neigh add {addr} lladdr {mac['c0']} dev dc nud permanent" for addr in (CLIENT, GHOST_CLIENT)),
-        *(f"neigh add {addr} lladdr {mac['s0']} dev ds nud permanent"
+        "addr replace fd01::1/64 dev dc nodad", "addr replace fd02::1/64 dev ds nodad",
+        f"addr replace {VIP}/128 dev lo nodad", *(f"addr replace {addr}/64 dev ds nodad" for addr in LADDRS),
+        *(f"neigh replace {addr} lladdr {mac['c0']} dev dc nud permanent" for addr in (CLIENT, GHOST_CLIENT)),
+        *(f"neigh replace {addr} lladdr {mac['s0']} dev ds nud permanent"
           for addr in (SERVER, GHOST_SERVER, ROUTER)))
     world.client.ip(
-        f"addr add {CLIENT}/64 dev c0 nodad", f"neigh add fd01::1 lladdr {mac['dc']} dev c0 nud permanent",
-        "route add ::/0 via fd01::1")
+        f"addr replace {CLIENT}/64 dev c0 nodad", f"neigh replace fd01::1 lladdr {mac['dc']} dev c0 nud permanent",
+        "route replace ::/0 via fd01::1")
     world.server.ip(
-        f"addr add {SERVER}/64 dev s0 nodad",
-        *(f"neigh add {addr} lladdr {mac['ds']} dev s0 nud permanent" for addr in ["fd02::1"] + LADDRS),
-        "route add ::/0 via fd02::1")
+        f"addr replace {SERVER}/64 dev s0 nodad",
+        *(f"neigh replace {addr} lladdr {mac['ds']} dev s0 nud permanent" for addr in ["fd02::1"] + LADDRS),
+        "route replace ::/0 via fd02::1")
 
 
 def serve(world, method, server=GHOST_SERVER, dport=8080, proto=TCP, sched=b"rr\0"):

@@ -4,6 +4,7 @@
 import socket
 import struct
 
+import ipv6
 import kernel
 import packet
 from lib import (
@@ -15,7 +16,9 @@ from lib import (
     VIP,
     Flow,
     clean,
+    each,
     each_method,
+    need_rlvs,
     run,
     same,
 )
@@ -207,26 +210,35 @@ def test_icmp(world, method):
         assert inner.l4[4:8] == sent[24:28]
 
 
-@each_method
-def test_association(world, method):
+@each("nat-4", "fullnat-4", "nat-6", "fullnat-6")
+def test_association(world, variant):
     """Real ends talk through the service, with checksums that are left to the device and long messages."""
     run("modprobe", "sctp")
-    port = world.service(method, [(SERVERS[0], 3868)], proto="sctp")
+    method, version = variant.split("-")
+    if version == "4":
+        port = world.service(method, [(SERVERS[0], 3868)], proto="sctp")
+        family, addrs, local = socket.AF_INET, (CLIENT, VIP, SERVERS[0]), LADDRS
+    else:
+        if method == "fullnat":
+            need_rlvs()
+        port = ipv6.serve(world, method, ipv6.SERVER, 3868, SCTP)
+        family, addrs, local = socket.AF_INET6, (ipv6.CLIENT, ipv6.VIP, ipv6.SERVER), ipv6.LADDRS
+    client, virtual, real = addrs
 
     def end(namespace, addr):
         with namespace:
-            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+            sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
         sock.settimeout(10 * kernel.SLOW)
         sock.bind((addr, 3868 if namespace is world.server else 0))
         return sock
 
-    with end(world.server, SERVERS[0]) as listener, end(world.client, CLIENT) as ours:
+    with end(world.server, real) as listener, end(world.client, client) as ours:
         listener.listen(5)
-        ours.connect((VIP, port))
+        ours.connect((virtual, port))
         theirs, peer = listener.accept()
         with theirs:
             theirs.settimeout(10 * kernel.SLOW)
-            assert (peer[0] in LADDRS) == (method == "fullnat"), peer
+            assert (peer[0] in local) == (method == "fullnat"), peer
             for size in (1, 1400, 60000):
                 data = struct.pack("!I", size) * (size // 4 + 1)
                 for sender, receiver in ((ours, theirs), (theirs, ours)):
@@ -235,7 +247,8 @@ def test_association(world, method):
                     while len(got) < len(data):
                         got += receiver.recv(100000)
                     assert got == data
-            state, = [conn.state for conn in world.conns(port)]
+            state, = [line.split()[7] for line in world.director.proc("ip_vs_conn").splitlines()[1:]
+                      if int(line.split()[4], 16) == port]
             assert state == "ESTABLISHED", state
     assert not [line for line in world.client.proc("sctp/snmp").splitlines()
                 if line.startswith("SctpChecksumErrors") and line.split()[1] != "0"]

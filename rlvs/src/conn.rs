@@ -168,7 +168,7 @@ impl Conn {
     /// The same, as one of an FTP session.
     pub(crate) fn of(mut self, member: Member) -> Self {
         if member.part() == Part::Control {
-            self.word.fetch_add(CONTROL, Relaxed);
+            self.word.add(CONTROL, Relaxed);
         }
         self.member = Some(member);
         self

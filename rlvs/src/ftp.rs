@@ -190,7 +190,8 @@ fn tell<A: Carried>(
     target: &Target,
 ) -> Option<i32> {
     let [original, _] = entry.keys();
-    let text = match (target.form, original.dst.into()) {
+    let service: IpAddr = original.dst.into();
+    let text = match (target.form, service) {
         (Form::Commas, IpAddr::V4(addr)) => Text::commas(addr, target.port),
         _ => Text::delimited(target.port),
     };
@@ -318,10 +319,10 @@ pub(crate) fn awaited<'g, A: Carried>(
     if !is_good || !conns.remove(entry, way.guard) {
         return None;
     }
-    let (via, answers) = (beside(entry), Role::Shared);
+    let via = beside(entry);
     let (port, answers) = match &via {
         Via::FullNat(lease) => (lease.port(), Role::Unique),
-        _ => (headers.tuple.sport, answers),
+        _ => (headers.tuple.sport, Role::Shared),
     };
     let [_, reply] = entry.keys();
     let reply = Tuple {
