@@ -4,6 +4,7 @@
 import contextlib
 import os
 import signal
+import socket
 import time
 
 import kernel
@@ -21,6 +22,7 @@ from lib import (
     Flow,
     Namespace,
     Tap,
+    each,
     each_method,
     need_debug,
     need_rlvs,
@@ -256,6 +258,27 @@ def test_links_go_away(world, method):
     with Flow(world, port) as flow:
         wire.open_tcp(flow)
     world.adm("-C")
+
+
+@each("198.51.100.", "2001:db8:9::")
+def test_device_goes(_, net):
+    """A device goes when it is told to, though direct routing has used it: a cached route does not hold it."""
+    namespace = Namespace("leaving")
+    try:
+        length, family = (64, socket.AF_INET6) if ":" in net else (24, socket.AF_INET)
+        vip, server = (f"[{net}{n}]" if ":" in net else f"{net}{n}" for n in (80, 11))
+        nodad = " nodad" if ":" in net else ""
+        namespace.ip("link set lo up", "link add goes type veth peer name peer", "link set goes up", "link set peer up",
+                     f"addr add {net}1/{length} dev goes{nodad}", f"addr add {net}80/{length * 2 if nodad else 32} "
+                     f"dev goes{nodad}")
+        namespace.run(TOOL, "-A", "-u", f"{vip}:53", "-s", "rr")
+        namespace.run(TOOL, "-a", "-u", f"{vip}:53", "-r", f"{server}:53", "-g")
+        with namespace, socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"request", (f"{net}80", 53))
+        assert len(namespace.proc("ip_vs_conn").splitlines()) == 2, "it was not balanced"
+        namespace.run("ip", "link", "del", "goes", timeout=9)
+    finally:
+        namespace.close()
 
 
 def test_unload_with_connections(world):

@@ -5,12 +5,14 @@
  * On a kernel with CONFIG_RUST_INLINE_HELPERS they are inlined into the Rust code; __always_inline is
  * needed because the target attributes of C and Rust functions differ, which would forbid it otherwise.
  */
+#include <linux/cpu.h>
 #include <linux/cpumask.h>
 #include <linux/ip.h>
 #include <linux/icmpv6.h>
 #include <linux/ipv6.h>
 #include <linux/jiffies.h>
 #include <linux/module.h>
+#include <linux/netdevice.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
@@ -91,6 +93,17 @@ __helper void *rust_helper_rlvs_per_cpu_ptr(void *percpu, int cpu)
 __helper void rust_helper_rlvs_this_cpu_add_u64(u64 *percpu, u64 value)
 {
 	this_cpu_add(*(u64 __percpu *)percpu, value);
+}
+
+/* Calls `fn` with `arg` on a CPU; here, and while that cannot come up, if it is down. Process context. */
+__helper void rust_helper_rlvs_call_on_cpu(int cpu, long (*fn)(void *), void *arg)
+{
+	cpus_read_lock();
+	if (cpu_online(cpu))
+		work_on_cpu(cpu, fn, arg);
+	else
+		fn(arg);
+	cpus_read_unlock();
 }
 
 /* The next possible CPU after `cpu` (-1 starts), or nr_cpu_ids. */
@@ -376,6 +389,12 @@ __helper void rust_helper_rlvs_defrag6_disable(struct net *net)
 	}
 	symbol_put(nf_defrag_ipv6_enable);
 #endif
+}
+
+/* The namespace of the device that a notifier of devices is told about. */
+__helper struct net *rust_helper_rlvs_netdev_event_net(const void *info)
+{
+	return dev_net(netdev_notifier_info_to_dev(info));
 }
 
 /* -- routes */

@@ -37,6 +37,7 @@ mod template;
 mod xmit;
 
 use kapi::{
+    netdev,
     netns::Registration,
     proc::{
         Entries,
@@ -72,6 +73,7 @@ struct Rlvs {
     _ctl: ctl::Registration,
     _proc: Registration<Entries<ProcFiles>>,
     _sysctl: Registration<Registered<Settings>>,
+    _devices: netdev::Registration<NetState>,
     _netns: Registration<NetState>,
     _callbacks: BarrierOnDrop,
     _templates: slab::Registration,
@@ -93,6 +95,7 @@ impl kernel::Module for Rlvs {
         // loaded before anything is touched. They answer nothing yet.
         let ctl = ctl::register()?;
         let netns = netns::register(&hooks::HOOKS)?;
+        let devices = netns::watch_devices()?;
         let sysctl = Settings::SUBSYS.register()?;
         let proc = ProcFiles::SUBSYS.register()?;
         ctl.open();
@@ -100,6 +103,7 @@ impl kernel::Module for Rlvs {
             _ctl: ctl,
             _proc: proc,
             _sysctl: sysctl,
+            _devices: devices,
             _netns: netns,
             _callbacks: callbacks,
             _templates: templates,

@@ -28,6 +28,11 @@ use crate::{
             Table, //
         },
         mem,
+        netdev::{
+            self,
+            Watch,
+            Watcher, //
+        },
         netfilter::{
             Hook,
             HookSet, //
@@ -98,6 +103,7 @@ use rlvs_core::{
 };
 
 static SUBSYS: Subsys<NetState> = Subsys::new();
+static DEVICES: Watch<NetState> = Watch::new();
 
 /// The hooks of a namespace that has services of a family.
 pub(crate) struct Hooks {
@@ -114,6 +120,19 @@ static HOOKS: SetOnce<&'static Hooks> = SetOnce::new();
 pub(crate) fn register(hooks: &'static Hooks) -> Result<Registration<NetState>> {
     HOOKS.populate(hooks);
     SUBSYS.register()
+}
+
+/// Has devices that go given up; to end before the state of the namespaces.
+pub(crate) fn watch_devices() -> Result<netdev::Registration<NetState>> {
+    DEVICES.register()
+}
+
+impl Watcher for NetState {
+    fn gone(net: &Net) {
+        if let Some(state) = Self::of(net) {
+            state.routes.clear();
+        }
+    }
 }
 
 /// The state of a namespace.

@@ -124,12 +124,9 @@ impl<T: PerNet> Subsys<T> {
         };
         // SAFETY: Nobody uses `ops` before it is registered, which happens once at a time.
         unsafe { self.ops.get().write(ops) };
-        // As a device, though it is none: these end before the devices of a namespace, which wait for
-        // every reference to one of them, and the routes that the state may hold have some.
-        //
         // SAFETY: `ops` is static and filled in.
         // INVARIANT: The call stores the number of slots of the size given.
-        to_result(unsafe { bindings::register_pernet_device(self.ops.get()) })?;
+        to_result(unsafe { bindings::register_pernet_subsys(self.ops.get()) })?;
         Ok(Registration(PhantomData))
     }
 
@@ -205,6 +202,6 @@ impl<T: PerNet> Subsys<T> {
 impl<T: PerNet> Drop for Registration<T> {
     fn drop(&mut self) {
         // SAFETY: The object exists, so the subsystem is registered.
-        unsafe { bindings::unregister_pernet_device(T::SUBSYS.ops.get()) };
+        unsafe { bindings::unregister_pernet_subsys(T::SUBSYS.ops.get()) };
     }
 }

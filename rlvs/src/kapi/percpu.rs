@@ -224,6 +224,46 @@ impl<T> PerCpu<T> {
     }
 }
 
+impl<T: Send> PerCpu<T> {
+    /// Calls `f` with the `T` of each CPU, one after the other, and there. Process context, without a
+    /// lock that a work may wait for.
+    pub(crate) fn for_each(&self, f: fn(&mut T)) {
+        for_each_possible_cpu(|cpu| {
+            // SAFETY: By the type invariants the CPU has a `T`.
+            let this = unsafe { bindings::rlvs_per_cpu_ptr(self.ptr.as_ptr(), cpu) };
+            let mut visit = Visit {
+                this: this.cast::<T>(),
+                f,
+            };
+            // SAFETY: The call returns when `run` has; it is made on the CPU, or nothing is.
+            unsafe {
+                bindings::rlvs_call_on_cpu(cpu, Some(Visit::<T>::run), (&raw mut visit).cast());
+            }
+        });
+    }
+}
+
+/// What is to be done with the `T` of a CPU.
+struct Visit<T> {
+    this: *mut T,
+    f: fn(&mut T),
+}
+
+impl<T> Visit<T> {
+    /// # Safety
+    ///
+    /// `visit` must lead to a `Visit<T>` of the CPU that this runs on, or of one that is down.
+    unsafe extern "C" fn run(visit: *mut c_void) -> kernel::ffi::c_long {
+        let _bh = BhDisabled::new();
+        // SAFETY: By the contract of this function. With softirqs off nobody else has the `T`.
+        unsafe {
+            let visit = &*visit.cast::<Self>();
+            (visit.f)(&mut *visit.this);
+        }
+        0
+    }
+}
+
 impl<T> Drop for PerCpu<T> {
     fn drop(&mut self) {
         for_each_possible_cpu(|cpu| {

@@ -22,7 +22,14 @@ use core::{
 };
 use kernel::{
     prelude::*,
-    sync::rcu::Guard,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        rcu::Guard, //
+    },
     types::Opaque, //
 };
 
@@ -103,13 +110,34 @@ impl<R> Drop for Slots<R> {
 
 /// Remembers the routes of the flows of a family, on each CPU for itself.
 ///
-/// A route that the kernel has given up is noticed when it is used next, and looked up again.
-pub(crate) struct RouteCache<A: Inet>(PerCpu<Slots<A::Raw>>);
+/// A route that the kernel has given up is noticed when it is used next, and looked up again. But a device
+/// may have to wait for a route that nobody uses: when one goes, the cache must be [emptied](Self::clear).
+pub(crate) struct RouteCache<A: Inet> {
+    slots: PerCpu<Slots<A::Raw>>,
+    /// There may be a route in it.
+    used: Atomic<bool>,
+}
 
 impl<A: Inet> RouteCache<A> {
     /// An empty cache. Process context.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self(PerCpu::zeroed()?))
+        Ok(Self {
+            slots: PerCpu::zeroed()?,
+            used: Atomic::new(false),
+        })
+    }
+
+    /// Gives up all routes. Process context.
+    ///
+    /// IPv6 clones a route to a neighbour, and the clone keeps the device of its original for as long as it
+    /// exists, whatever becomes of the device.
+    pub(crate) fn clear(&self) {
+        // Who sets it again while we are at it does so on a CPU that is visited later, or has been: what
+        // is in the slots then is younger than this.
+        if self.used.xchg(false, Full) {
+            self.slots
+                .for_each(|slots| slots.0.iter_mut().for_each(Slot::release));
+        }
     }
 
     /// The route of packets to `daddr` from `saddr` (unspecified: whichever the kernel would take);
@@ -170,7 +198,7 @@ impl<A: Inet> RouteCache<A> {
         bh: &BhDisabled,
         _guard: &'g Guard,
     ) -> Option<(&'g Dst<A>, A::Raw)> {
-        let (dst, saddr) = self.0.with(bh, |slots| {
+        let (dst, saddr) = self.slots.with(bh, |slots| {
             // A route is the same for neighbours more often than not: spread by the low bits.
             let index = spread.wrapping_mul(0x9e37_79b1) >> 16;
             // CAST: Only the low bits matter.
@@ -195,6 +223,9 @@ impl<A: Inet> RouteCache<A> {
                     _ => A::route(net.as_ptr(), &daddr, &saddr),
                 }
             })?;
+            if !self.used.load(Relaxed) {
+                self.used.store(true, Relaxed);
+            }
             // INVARIANT: The call gave us a reference.
             *slot = Slot {
                 dst: dst.as_ptr(),

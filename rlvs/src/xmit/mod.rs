@@ -90,6 +90,14 @@ impl Routes {
             to_clients: caches()?,
         })
     }
+
+    /// Gives all of them up; they are found again. Process context.
+    pub(crate) fn clear(&self) {
+        for caches in [&self.to_servers, &self.to_clients] {
+            caches.v4.clear();
+            caches.v6.clear();
+        }
+    }
 }
 
 /// What a packet on its way has at hand.
