@@ -12,6 +12,25 @@ const SOURCE: &str = "bpf/rlvs_toa.bpf.c";
 /// The parts of libbpf's headers that programs include.
 const HEADERS: &[&str] = &["bpf_endian.h", "bpf_helpers.h", "bpf_helper_defs.h"];
 
+/// CLANG, or the one that LLVM names as it does for the kernel (-22, or a directory with a slash), or what is there.
+fn clang() -> String {
+    if let Ok(clang) = env::var("CLANG") {
+        return clang;
+    }
+    let llvm = env::var("LLVM").unwrap_or_else(|_| "-22".into());
+    let named = match llvm.as_str() {
+        version if version.starts_with('-') => format!("clang{version}"),
+        directory if directory.ends_with('/') => format!("{directory}clang"),
+        _ => "clang".into(),
+    };
+    let there = Command::new(&named).arg("--version").output().is_ok();
+    if there {
+        named
+    } else {
+        "clang".into()
+    }
+}
+
 fn main() {
     println!("cargo:rerun-if-changed=bpf");
     println!("cargo:rerun-if-env-changed=CLANG");
@@ -28,8 +47,7 @@ fn main() {
         let from = from.unwrap_or_else(|| panic!("no {header} in {}", libbpf.display()));
         fs::copy(from, include.join("bpf").join(header)).expect("a header");
     }
-    let clang = env::var("CLANG")
-        .unwrap_or_else(|_| format!("clang{}", env::var("LLVM").unwrap_or_else(|_| "-22".into())));
+    let clang = clang();
     let mut command = Command::new(&clang);
     // The oldest instruction set, for all kernels; BTF (-g) is what socket storage asks for.
     command.args([
