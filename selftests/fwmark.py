@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Services by firewall mark, services for many ports, and what is configured but not carried yet."""
+"""Services by firewall mark, and services for many ports."""
 
 import contextlib
 
@@ -14,7 +14,6 @@ from lib import (
     VIP,
     Flow,
     clean,
-    each,
     each_method,
     need_rlvs,
     same,
@@ -61,16 +60,6 @@ def mark_service(world, mark, port, method="nat", sched=b"rr\0"):
         need_rlvs()
     return configured(world, genl.service(mark, sched=sched), genl.dest(SERVER, port, method=METHODS[method]),
                       laddrs=LADDRS[:2] if method == "fullnat" else ())
-
-
-@contextlib.contextmanager
-def counted(world, name, number=1):
-    """Asserts that an extended counter grows by so many, and the other counters of that kind do not."""
-    before = world.counters()
-    yield
-    grown = {key: value - before[key] for key, value in world.counters().items()
-             if key.startswith("not_carried") or key == "no_dest"}
-    assert grown == {key: number if key == name else 0 for key in grown}, grown
 
 
 @each_method
@@ -188,32 +177,6 @@ def test_passing_through(world):
             at_client.send(through)
             same(at_server.wait(), src=GHOST_CLIENTS[0], dst=GHOST_SERVERS[3], dport=80)
     assert not [conn for conn in world.conns() if conn.virtual[0] == GHOST_SERVERS[3]]
-
-
-NOT_CARRIED = {
-    "method": (genl.service(VIP, 3051), genl.dest(SERVER, 3051, method=3), "tcp"),
-}
-
-
-@each(*NOT_CARRIED)
-def test_not_carried(world, what):
-    """What is configured and not carried yet: what would open a connection is dropped, and has a counter."""
-    need_rlvs()
-    service, dest, proto = NOT_CARRIED[what]
-    with configured(world, service, dest), Flow(world, 3051, proto) as flow:
-        opening, stray = {
-            "tcp": (tcp_request(flow, SYN), tcp_request(flow, ACK)),
-            "udp": (udp_request(flow, b"x"), None),
-        }[proto]
-        with counted(world, f"not_carried_{what}"):
-            flow.at_client.send(opening)
-            flow.at_server.silent()
-            assert not flow.at_client.heard()
-        if stray:
-            with counted(world, None):
-                flow.at_client.send(stray)
-                flow.at_server.silent()
-    assert not world.conns(3051)
 
 
 def test_one_packet_is_for_udp(world):
