@@ -78,6 +78,7 @@ pub(crate) struct Dest {
     /// What went there.
     pub(crate) traffic: Traffic,
     tunnel: Atomic<u64>,
+    rewritten: Atomic<bool>,
     available: Atomic<bool>,
     weight: Atomic<u32>,
     last_weight: Atomic<u32>,
@@ -98,6 +99,7 @@ impl Dest {
                 port,
                 traffic: Traffic::new()?,
                 tunnel: Atomic::new(0),
+                rewritten: Atomic::new(false),
                 available: Atomic::new(false),
                 weight: Atomic::new(0),
                 last_weight: Atomic::new(0),
@@ -123,6 +125,8 @@ impl Dest {
     pub(crate) fn configure(&self, spec: &DestSpec) {
         self.weight.store(spec.weight, Relaxed);
         self.tunnel.store(spec.tunnel.pack(), Relaxed);
+        let rewritten = matches!(spec.method, method::MASQ | method::FULLNAT);
+        self.rewritten.store(rewritten, Relaxed);
         self.last_weight
             .store(self.last_weight_with(spec.weight), Relaxed);
         let lower = match spec.lower {
@@ -144,6 +148,11 @@ impl Dest {
     pub(crate) fn dismiss(&self) {
         self.available.store(false, Relaxed);
         self.last_weight.store(0, Relaxed);
+    }
+
+    /// Whether its packets get its address.
+    pub(crate) fn is_rewritten_to(&self) -> bool {
+        self.rewritten.load(Relaxed)
     }
 
     /// How packets of the tunnel method are wrapped.

@@ -72,6 +72,8 @@ counters! {
     IcmpTranslated = "icmp_translated",
     /// An ICMP error was dropped for its checksum.
     IcmpChecksum = "icmp_checksum",
+    /// A real server's packet belonged to no connection, and it was told so.
+    LostAnswer = "lost_answer",
 }
 
 const COUNT: usize = Counter::ALL.len();

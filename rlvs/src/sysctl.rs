@@ -219,6 +219,12 @@ impl Settings {
         self.schedule_icmp.load(Relaxed) != 0
     }
 
+    /// Whether a real server is told that what it sends belongs to no connection.
+    #[inline]
+    pub(crate) fn nat_icmp_send(&self) -> bool {
+        self.nat_icmp_send.load(Relaxed) != 0
+    }
+
     /// Whether packets in a tunnel that ends here are left alone.
     #[inline]
     pub(crate) fn ignore_tunneled(&self) -> bool {

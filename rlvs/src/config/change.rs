@@ -265,6 +265,8 @@ impl Config {
             dests,
         )?;
 
+        plane.services().add_server(id, &dest)?;
+
         dest.configure(&spec);
         plane.learn(addr);
         self.mixed = self.mixed.wrapping_add(mixed(id, addr));
@@ -322,6 +324,7 @@ impl Config {
     /// Deletes a destination. Its connections stay until they time out.
     pub(crate) fn del_dest(
         &mut self,
+        plane: &impl Plane,
         id: &ServiceId,
         addr: IpAddr,
         port: u16,
@@ -341,6 +344,7 @@ impl Config {
         let mut plots = Plots::new(1)?;
 
         let member = entry.members.remove(at)?;
+        plane.services().remove_server(id, &member.dest);
         let place = entry.members.len().saturating_sub(at);
         entry.publish(snapshot, Some(Change::Removed(place)));
         let counted = self.departed.bury(&mut plots, *id, member);
@@ -446,6 +450,7 @@ impl Config {
         for mut member in entry.members {
             // A service that is added later under the same name starts from 0.
             member.zero();
+            plane.services().remove_server(&id, &member.dest);
             self.mixed = self.mixed.wrapping_sub(mixed(&id, member.dest.addr));
             self.departed.bury(plots, id, member);
         }

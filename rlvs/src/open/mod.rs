@@ -78,6 +78,7 @@ use rlvs_core::{
             Segment, //
         },
         ip::Header,
+        sctp,
         IPPROTO_UDP, //
     }, //
 };
@@ -117,6 +118,10 @@ pub(crate) fn open<A: Carried>(
             );
             return xmit::to_client(way, packet, headers, entry);
         }
+    }
+    if state.settings.nat_icmp_send() && is_lost_answer(state, way, headers) {
+        packet.complain::<A>(way.net, Complaint::NoPort);
+        return way.drop(packet, Counter::LostAnswer);
     }
     if way.point == Point::Forward {
         return packet.accept();
@@ -162,6 +167,23 @@ pub(crate) fn open<A: Carried>(
         Err(Refusal::Exhausted) => return packet.drop(),
     };
     begin(way, packet, headers, opened.entry())
+}
+
+/// Is it what a real server sends to a client that it still knows, and nobody here does?
+#[cold]
+fn is_lost_answer<A: Carried>(state: &NetState, way: &Way<'_>, headers: &Headers<A>) -> bool {
+    let tuple = &headers.tuple;
+    let ends = match headers.segment {
+        Segment::Tcp(header) => header.flags.rst(),
+        Segment::Sctp(header) => header.chunk == Some(sctp::Chunk::ABORT),
+        Segment::Udp => false,
+        Segment::Ipsec => true,
+    };
+    let (addr, port) = (tuple.src.into(), tuple.sport);
+    !ends
+        && state
+            .services
+            .has_server(tuple.proto, addr, port, way.guard)
 }
 
 /// The first packet of a connection.

@@ -3,6 +3,7 @@
 //! The service table: what a packet that belongs to no connection is looked up in.
 
 use crate::{
+    dest::Dest,
     kapi::{
         hash::{
             Entry,
@@ -89,6 +90,21 @@ pub(crate) struct ServiceTable {
     /// Those with a persistence engine.
     engines: RcuPtr<KVVec<Arc<Service>>>,
     has_engines: Atomic<bool>,
+    /// Their destinations, by the protocol of the service (0 for that of a mark), address and port; once
+    /// for each service that has one.
+    servers: Table<ServiceId, Arc<Dest>, 1>,
+}
+
+/// What a destination of a service is found by.
+fn server(id: &ServiceId, dest: &Dest) -> ServiceId {
+    ServiceId::Address {
+        proto: match *id {
+            ServiceId::Address { proto, .. } => proto,
+            ServiceId::Mark { .. } => 0,
+        },
+        addr: dest.addr,
+        port: dest.port,
+    }
 }
 
 impl ServiceTable {
@@ -101,6 +117,7 @@ impl ServiceTable {
             all_ports: Atomic::new(0),
             engines: RcuPtr::null(),
             has_engines: Atomic::new(false),
+            servers: Table::new()?,
         })
     }
 
@@ -212,6 +229,38 @@ impl ServiceTable {
         if let Some(hit) = self.table.find(id, &guard) {
             self.table.remove(hit.entry, &guard);
             self.count(id, -1);
+        }
+    }
+
+    /// Is there a destination with such an address and port, reached by rewriting addresses?
+    pub(crate) fn has_server(&self, proto: u8, addr: IpAddr, port: u16, guard: &Guard) -> bool {
+        [u16::from(proto), 0].into_iter().any(|proto| {
+            let key = ServiceId::Address { proto, addr, port };
+            let hit = self.servers.find(&key, guard);
+            hit.is_some_and(|hit| hit.entry.is_rewritten_to())
+        })
+    }
+
+    /// A service has a destination from now on. Process context.
+    pub(crate) fn add_server(&self, id: &ServiceId, dest: &Arc<Dest>) -> Result {
+        let entry = KBox::new(Entry::new([server(id, dest)], dest.clone()), GFP_KERNEL)?;
+        let guard = rcu::read_lock();
+        // What may be shared is never refused.
+        let _ = self.servers.insert(entry, [Role::Shared], &guard);
+        let wanted = self.servers.wanted_buckets(&guard);
+        drop(guard);
+        if let Some(buckets) = wanted {
+            // A table of the old size is slower, nothing else.
+            let _ = self.servers.resize(buckets);
+        }
+        Ok(())
+    }
+
+    /// A service has a destination no longer. Process context.
+    pub(crate) fn remove_server(&self, id: &ServiceId, dest: &Dest) {
+        let guard = rcu::read_lock();
+        if let Some(hit) = self.servers.find(&server(id, dest), &guard) {
+            self.servers.remove(hit.entry, &guard);
         }
     }
 
