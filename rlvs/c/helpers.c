@@ -627,6 +627,17 @@ __helper void rust_helper_rlvs_skb_claim(struct sk_buff *skb)
 #endif
 }
 
+/*
+ * Is there nobody at a point but ourselves, who have nothing to say about our own packets? Whoever sends packets has
+ * its hooks there.
+ */
+static __always_inline bool rlvs_hooks_alone(struct nf_hook_entries __rcu **at)
+{
+	const struct nf_hook_entries *hooks = rcu_dereference(*at);
+
+	return !hooks || hooks->num_hook_entries == 1;
+}
+
 /* Sends a routed packet on its way through LOCAL_OUT. Takes the packet. */
 __helper void rust_helper_rlvs_send4(struct net *net, struct sk_buff *skb)
 {
@@ -634,7 +645,10 @@ __helper void rust_helper_rlvs_send4(struct net *net, struct sk_buff *skb)
 	if (skb->dev)
 		skb_clear_tstamp(skb);
 	skb_forward_csum(skb);
-	NF_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_OUT, net, NULL, skb, NULL, skb_dst(skb)->dev, dst_output);
+	if (rlvs_hooks_alone(&net->nf.hooks_ipv4[NF_INET_LOCAL_OUT]))
+		dst_output(net, NULL, skb);
+	else
+		NF_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_OUT, net, NULL, skb, NULL, skb_dst(skb)->dev, dst_output);
 }
 
 __helper void rust_helper_rlvs_send6(struct net *net, struct sk_buff *skb)
@@ -643,7 +657,10 @@ __helper void rust_helper_rlvs_send6(struct net *net, struct sk_buff *skb)
 	if (skb->dev)
 		skb_clear_tstamp(skb);
 	skb_forward_csum(skb);
-	NF_HOOK(NFPROTO_IPV6, NF_INET_LOCAL_OUT, net, NULL, skb, NULL, skb_dst(skb)->dev, dst_output);
+	if (rlvs_hooks_alone(&net->nf.hooks_ipv6[NF_INET_LOCAL_OUT]))
+		dst_output(net, NULL, skb);
+	else
+		NF_HOOK(NFPROTO_IPV6, NF_INET_LOCAL_OUT, net, NULL, skb, NULL, skb_dst(skb)->dev, dst_output);
 }
 
 /* -- tunnels: a packet goes into another one, and errors about that come out again */

@@ -12,6 +12,7 @@ use crate::{
     },
     ext::Counter,
     family::Carried,
+    fast,
     ftp,
     icmp,
     kapi::{
@@ -22,12 +23,10 @@ use crate::{
             Hook,
             Point, //
         },
-        netns::{
-            Net,
-            PerNet, //
-        },
+        netns::Net,
         skb::{
             DefragUser,
+            Glimpse,
             Packet,
             Verdict, //
         },
@@ -50,7 +49,10 @@ use core::{
         Ipv6Addr, //
     }, //
 };
-use kernel::sync::rcu;
+use kernel::sync::rcu::{
+    self,
+    Guard, //
+};
 use rlvs_core::{
     flow::{
         Direction,
@@ -97,46 +99,134 @@ const LOOK: usize = 256;
 struct Director<A>(PhantomData<A>);
 
 impl<A: Carried> Handler for Director<A> {
+    type State = NetState;
+
+    /// Most packets of a router are not ours. A marked one may be for any address, but is only taken where it
+    /// leaves the router or enters it; what passes through is ours if it comes from a real server.
     #[inline]
-    fn handle(net: &Net, point: Point, mut packet: Packet<'_>) -> Verdict {
-        let Some(state) = NetState::of(net) else {
-            return packet.accept();
+    fn concerns(state: &NetState, point: Point, packet: &Glimpse<'_>) -> bool {
+        let bytes = packet.bytes();
+        let Some((src, dst)) = A::addresses(bytes) else {
+            return false;
         };
-        if packet.is_claimed() {
-            return packet.accept();
+        if point == Point::Forward {
+            return state.filter.has(src) || A::may_be_icmp(bytes);
         }
+        !packet.is_claimed()
+            && (state.filter.has(dst)
+                || state.filter.has(src)
+                || A::may_be_icmp(bytes)
+                || state.services.has_mark(packet.mark())
+                || state.settings.ignore_tunneled())
+    }
+
+    #[inline(always)]
+    fn handle(state: &NetState, net: &Net, point: Point, packet: Packet<'_>) -> Verdict {
         let eligible = match point {
             Point::LocalIn => packet.is_for_host(),
-            Point::Forward => packet.has_route(),
+            Point::Forward => packet.has_route() && !packet.is_claimed(),
             Point::LocalOut => packet.has_route() && !packet.is_raw(),
         };
-        let Some(ip) = header::<A>(&mut packet) else {
-            return packet.accept();
-        };
-        // Most packets of a router are not ours: these stop here. A marked one may be for any address,
-        // but is only taken where it leaves the router or enters it.
-        let known = state.filter.has(ip.dst)
-            || state.filter.has(ip.src)
-            || point != Point::Forward && state.services.has_mark(packet.mark());
-        if !eligible || !(known || ip.proto == A::ICMP) {
-            if state.settings.ignore_tunneled() && eligible && point != Point::Forward {
-                ignore_if_tunnel::<A>(&mut packet, ip.proto);
-            }
+        if !eligible {
             return packet.accept();
         }
         let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
-        let way = Way {
-            net,
-            point,
-            now: time::now(),
-            settings: &state.settings,
-            counters: &state.counters,
-            routes: &state.routes,
-            bh: &bh,
-            guard: &guard,
+        let way = way(state, net, point, &bh, &guard);
+        let Some(headers) = Headers::<A>::ordinary(packet.bytes(), packet.len() as usize) else {
+            return general::<A>(state, net, point, packet);
         };
-        dispatch(state, &way, packet, ip)
+        let Some(hit) = A::of(&state.conns).find(&headers.tuple, &guard) else {
+            // A copy: whose address is taken is kept in memory from the beginning.
+            return unknown(state, net, point, packet, &{ headers });
+        };
+        match fast::handle(state, &way, packet, &headers, hit.entry, hit.index) {
+            Ok(verdict) => verdict,
+            Err(packet) => known(
+                state,
+                net,
+                point,
+                packet,
+                &{ headers },
+                hit.entry,
+                hit.index,
+            ),
+        }
     }
+}
+
+/// What a packet has at hand.
+#[inline(always)]
+fn way<'a>(
+    state: &'a NetState,
+    net: &'a Net,
+    point: Point,
+    bh: &'a BhDisabled,
+    guard: &'a Guard,
+) -> Way<'a> {
+    Way {
+        net,
+        point,
+        now: time::now(),
+        settings: &state.settings,
+        counters: &state.counters,
+        routes: &state.routes,
+        bh,
+        guard,
+    }
+}
+
+/// A packet with something unusual about it.
+#[inline(never)]
+fn general<A: Carried>(
+    state: &NetState,
+    net: &Net,
+    point: Point,
+    mut packet: Packet<'_>,
+) -> Verdict {
+    let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
+    let Some(ip) = header::<A>(&mut packet) else {
+        return packet.accept();
+    };
+    if state.settings.ignore_tunneled() && point != Point::Forward {
+        let ours = state.filter.has(ip.dst)
+            || state.filter.has(ip.src)
+            || state.services.has_mark(packet.mark());
+        if !ours && ip.proto != A::ICMP {
+            ignore_if_tunnel::<A>(&mut packet, ip.proto);
+            return packet.accept();
+        }
+    }
+    dispatch(state, &way(state, net, point, &bh, &guard), packet, ip)
+}
+
+/// An ordinary packet that belongs to no connection.
+#[inline(never)]
+fn unknown<A: Carried>(
+    state: &NetState,
+    net: &Net,
+    point: Point,
+    packet: Packet<'_>,
+    headers: &Headers<A>,
+) -> Verdict {
+    let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
+    let way = way(state, net, point, &bh, &guard);
+    open::open(state, &way, packet, headers)
+}
+
+/// An ordinary packet of a connection that cannot go the short way.
+#[inline(never)]
+fn known<A: Carried>(
+    state: &NetState,
+    net: &Net,
+    point: Point,
+    packet: Packet<'_>,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
+    index: u8,
+) -> Verdict {
+    let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
+    let way = way(state, net, point, &bh, &guard);
+    connection(state, &way, packet, headers, entry, index)
 }
 
 /// The IP header of a packet; `None` if it has no good one.

@@ -19,6 +19,7 @@ mod ctl;
 mod dest;
 mod ext;
 mod family;
+mod fast;
 mod filter;
 mod ftp;
 mod hooks;

@@ -108,9 +108,9 @@ static DEVICES: Watch<NetState> = Watch::new();
 /// The hooks of a namespace that has services of a family.
 pub(crate) struct Hooks {
     /// Of IPv4.
-    pub(crate) ipv4: &'static [Hook],
+    pub(crate) ipv4: &'static [Hook<NetState>],
     /// Of IPv6.
-    pub(crate) ipv6: &'static [Hook],
+    pub(crate) ipv6: &'static [Hook<NetState>],
 }
 
 /// They are a floor above us.
@@ -143,8 +143,8 @@ impl Watcher for NetState {
 pub(crate) struct NetState {
     #[pin]
     work: DelayedWork<Self>,
-    ipv4_hooks: HookSet,
-    ipv6_hooks: HookSet,
+    ipv4_hooks: HookSet<Self>,
+    ipv6_hooks: HookSet<Self>,
     defrag6: Defrag6,
     /// What an operator has set.
     pub(crate) settings: Arc<Settings>,

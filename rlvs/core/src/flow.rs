@@ -16,7 +16,8 @@ pub trait Address: Copy + Eq + Ord + Debug + Send + Sync + Into<IpAddr> + 'stati
     /// What a tuple is to a keyed hash.
     type Words: AsRef<[u32]>;
 
-    /// The tuple as words for a keyed hash: source, destination, ports, protocol.
+    /// The tuple as words for a keyed hash: source, destination, ports. The few protocols that share these
+    /// are not worth a word.
     ///
     /// Addresses are in the machine's own byte order: the words mean nothing on another machine.
     fn words(tuple: &Tuple<Self>) -> Self::Words;
@@ -34,15 +35,14 @@ pub trait Address: Copy + Eq + Ord + Debug + Send + Sync + Into<IpAddr> + 'stati
 impl Address for Ipv4Addr {
     const FAMILY: Family = Family::V4;
     const UNSPECIFIED: Self = Self::UNSPECIFIED;
-    type Words = [u32; 4];
+    type Words = [u32; 3];
 
     #[inline]
-    fn words(tuple: &Tuple<Self>) -> [u32; 4] {
+    fn words(tuple: &Tuple<Self>) -> [u32; 3] {
         [
             u32::from_ne_bytes(tuple.src.octets()),
             u32::from_ne_bytes(tuple.dst.octets()),
             tuple.ports(),
-            u32::from(tuple.proto),
         ]
     }
 
@@ -80,23 +80,12 @@ fn words(addr: Ipv6Addr) -> [u32; 4] {
 impl Address for Ipv6Addr {
     const FAMILY: Family = Family::V6;
     const UNSPECIFIED: Self = Self::UNSPECIFIED;
-    type Words = [u32; 10];
+    type Words = [u32; 9];
 
     #[inline]
-    fn words(tuple: &Tuple<Self>) -> [u32; 10] {
+    fn words(tuple: &Tuple<Self>) -> [u32; 9] {
         let ([a, b, c, d], [e, f, g, h]) = (words(tuple.src), words(tuple.dst));
-        [
-            a,
-            b,
-            c,
-            d,
-            e,
-            f,
-            g,
-            h,
-            tuple.ports(),
-            u32::from(tuple.proto),
-        ]
+        [a, b, c, d, e, f, g, h, tuple.ports()]
     }
 
     #[inline]
@@ -311,11 +300,7 @@ mod tests {
             );
             assert_ne!(Address::fold(src), Address::fold(addr(1)));
         }
-        for other in [
-            Tuple { sport: 3, ..tuple },
-            Tuple { dport: 3, ..tuple },
-            Tuple { proto: 6, ..tuple },
-        ] {
+        for other in [Tuple { sport: 3, ..tuple }, Tuple { dport: 3, ..tuple }] {
             assert_ne!(Address::words(&other), Address::words(&tuple));
         }
     }

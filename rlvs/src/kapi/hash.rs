@@ -62,6 +62,15 @@ const MAX_BUCKETS: usize = 1 << 27;
 pub(crate) const LFACTOR: i32 = -1;
 /// Bits of a hash.
 const HASH_BITS: u32 = u32::BITS;
+/// Buckets that a resize moves under one lock.
+const MOVE_BATCH: usize = 16;
+
+/// The stripe of a hash.
+#[inline]
+fn stripe_of(hash: u32) -> usize {
+    // CAST: u32 to usize on the 64-bit machines we run on.
+    (hash >> (HASH_BITS - STRIPE_BITS)) as usize
+}
 
 /// The secret key of a table's hash.
 pub(crate) struct Seed(bindings::hsiphash_key_t);
@@ -87,8 +96,9 @@ impl Seed {
     /// Hashes any number of words.
     #[inline]
     pub(crate) fn hash_all(&self, words: &[u32]) -> u32 {
-        if let &[a, b, c, d] = words {
-            return self.hash([a, b, c, d]);
+        if let &[a, b, c] = words {
+            // SAFETY: The key is valid for the call.
+            return unsafe { bindings::hsiphash_3u32(a, b, c, &raw const self.0) };
         }
         // SAFETY: So many bytes are there, and the key is valid for the call.
         unsafe { bindings::rlvs_hsiphash(words.as_ptr(), size_of_val(words), &raw const self.0) }
@@ -165,6 +175,8 @@ pub(crate) struct Entry<K, V, const N: usize> {
     value: V,
     /// 1 while the entry is in the table; whoever turns it to 0 takes the entry out.
     linked: Atomic<i32>,
+    /// Of the keys, in the table that it was put into: a resize would else compute them all again.
+    hashes: [Atomic<u32>; N],
     rcu: Opaque<bindings::callback_head>,
 }
 
@@ -180,6 +192,7 @@ impl<K: Key, V, const N: usize> Entry<K, V, N> {
             }),
             value,
             linked: Atomic::new(0),
+            hashes: [const { Atomic::new(0) }; N],
             rcu: Opaque::zeroed(),
         }
     }
@@ -188,6 +201,12 @@ impl<K: Key, V, const N: usize> Entry<K, V, N> {
     #[inline]
     pub(crate) fn keys(&self) -> [&K; N] {
         self.nodes.each_ref().map(|node| &node.key)
+    }
+
+    /// The hash of the key with that index; 0 before the entry was put into a table.
+    #[inline]
+    fn hash(&self, index: usize) -> u32 {
+        self.hashes.get(index).map_or(0, |hash| hash.load(Relaxed))
     }
 }
 
@@ -229,20 +248,21 @@ enum Search<K> {
     Strayed,
 }
 
-fn marker<K>(head: &Link<K>) -> *mut Node<K> {
-    ptr::without_provenance_mut(ptr::from_ref(head).addr() | 1)
+#[inline]
+fn marker<K>(head: *const Link<K>) -> *mut Node<K> {
+    ptr::without_provenance_mut(head.addr() | 1)
 }
 
 impl<K: Key> Buckets<K> {
     fn new(len: usize) -> Result<KBox<Self>> {
         let len = len.clamp(STRIPES, MAX_BUCKETS).next_power_of_two();
         let mut heads = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
-        for _ in 0..len {
-            heads.push(Atomic::new(ptr::null_mut()), GFP_KERNEL)?;
+        for head in heads.spare_capacity_mut().iter_mut().take(len) {
+            let marker = marker(head.as_ptr());
+            head.write(Atomic::new(marker));
         }
-        for head in &heads {
-            head.store(marker(head), Relaxed);
-        }
+        // SAFETY: There was room for `len`, and they were written.
+        unsafe { heads.inc_len(len) };
         // INVARIANT: `len` was rounded to a power of two, 256 at least.
         Ok(KBox::new(
             Self {
@@ -425,10 +445,7 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
     fn lock(&self, hash: u32) -> Stripe<'_> {
         // SAFETY: There are 2 to the power of `STRIPE_BITS` locks, and all are initialised.
         unsafe {
-            // CAST: u32 to usize on the 64-bit machines we run on.
-            let stripe = self
-                .stripes
-                .get_unchecked((hash >> (HASH_BITS - STRIPE_BITS)) as usize);
+            let stripe = self.stripes.get_unchecked(stripe_of(hash));
             bindings::rlvs_spin_lock_bh(stripe.get());
             Stripe(stripe)
         }
@@ -461,7 +478,8 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
     }
 
     /// Finds an entry by any of its keys.
-    #[inline]
+    // Always: it is most of what a packet takes.
+    #[inline(always)]
     pub(crate) fn find<'g>(&'g self, key: &K, guard: &'g Guard) -> Option<Hit<'g, K, V, N>> {
         let hash = self.hash(key);
         let mut buckets = self.current(guard);
@@ -500,9 +518,13 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
             if role == Role::Unused {
                 continue;
             }
-            if !self.link(node, index, role == Role::Unique, guard) {
-                for node in shared.nodes.iter().skip(index.wrapping_add(1)) {
-                    self.unlink(node, guard);
+            let hash = self.hash(&node.key);
+            if let Some(kept) = shared.hashes.get(index) {
+                kept.store(hash, Relaxed);
+            }
+            if !self.link(node, hash, index, role == Role::Unique, guard) {
+                for (index, node) in shared.nodes.iter().enumerate().skip(index.wrapping_add(1)) {
+                    self.unlink(node, shared.hash(index), guard);
                 }
                 // SAFETY: No link leads to the entry any more.
                 unsafe { Self::free_later(entry) };
@@ -519,8 +541,8 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         if entry.linked.xchg(0, Full) == 0 {
             return false;
         }
-        for node in &entry.nodes {
-            self.unlink(node, guard);
+        for (index, node) in entry.nodes.iter().enumerate() {
+            self.unlink(node, entry.hash(index), guard);
         }
         self.count.fetch_sub(1, Relaxed);
         // SAFETY: Entries with `linked` set are the table's, and no link leads to this one now.
@@ -542,8 +564,7 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
 
     /// Links a node at the head of its chain in the newest array; false if it should be unique and
     /// is not.
-    fn link(&self, node: &Node<K>, index: usize, unique: bool, guard: &Guard) -> bool {
-        let hash = self.hash(&node.key);
+    fn link(&self, node: &Node<K>, hash: u32, index: usize, unique: bool, guard: &Guard) -> bool {
         let _stripe = self.lock(hash);
         let mut buckets = self.current(guard);
         loop {
@@ -564,12 +585,11 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
     }
 
     /// Cuts a node out of its chain. The node keeps its own link for readers that stand on it.
-    fn unlink(&self, node: &Node<K>, guard: &Guard) {
+    fn unlink(&self, node: &Node<K>, hash: u32, guard: &Guard) {
         if node.next.load(Relaxed).is_null() {
             // A chain ends in a marker: this node was never in one.
             return;
         }
-        let hash = self.hash(&node.key);
         let _stripe = self.lock(hash);
         let mut buckets = Some(self.current(guard));
         while let Some(array) = buckets {
@@ -642,18 +662,40 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         // After the table has shrunk the first bucket begins before the cursor.
         let whole = cursor == first && end == bucket_end;
         each(&mut |entry| {
-            let hash = |node: &Node<K>| u64::from(self.hash(&node.key));
-            if whole
-                || entry
-                    .nodes
-                    .first()
-                    .map(hash)
-                    .is_some_and(|hash| (from..end).contains(&hash))
-            {
+            if whole || (from..end).contains(&u64::from(entry.hash(0))) {
                 f(entry);
             }
         });
         u32::try_from(end).ok()
+    }
+
+    /// Takes out the entries of a number of buckets for which `f` says so, tells `removed` of each, and returns
+    /// the cursor for the next call, `None` at the end; starts at 0. Locks nothing to look: what is put in or moved meanwhile may be
+    /// missed. What a cursor is, see [`scan`](Self::scan).
+    pub(crate) fn sweep(
+        &self,
+        cursor: u32,
+        buckets: usize,
+        guard: &Guard,
+        mut f: impl FnMut(&Entry<K, V, N>) -> bool,
+        removed: impl Fn(&Entry<K, V, N>),
+    ) -> Option<u32> {
+        let current = self.current(guard);
+        let mut cursor = cursor;
+        for _ in 0..buckets {
+            let mut link = current.head(cursor).load(Acquire);
+            while let Some(target) = Target::of(link) {
+                // SAFETY: A target is a node of ours, which under the guard is not freed.
+                let (node, entry) =
+                    unsafe { (target.node.as_ref(), Self::entry_of(&target).as_ref()) };
+                if target.index == 0 && f(entry) && self.remove(entry, guard) {
+                    removed(entry);
+                }
+                link = node.next.load(Acquire);
+            }
+            cursor = current.after(cursor)?;
+        }
+        Some(cursor)
     }
 
     /// How many nodes the chain of a bucket has, at most `most`; `None` behind the last bucket. What
@@ -704,14 +746,19 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         // INVARIANT: `future` comes from `KBox::into_raw` and is the table's from here on.
         old.future.store(new_ptr, Release);
         let mut bucket = Some(0u32);
-        while let Some(hash) = bucket {
-            let stripe = self.lock(hash);
-            // SAFETY: We hold the bucket's stripe.
-            while unsafe { self.move_last(old.head(hash), new) } {}
+        while let Some(first) = bucket {
+            let stripe = self.lock(first);
+            for _ in 0..MOVE_BATCH {
+                let Some(hash) = bucket.filter(|hash| stripe_of(*hash) == stripe_of(first)) else {
+                    break;
+                };
+                // SAFETY: We hold the bucket's stripe.
+                while unsafe { self.move_last(old.head(hash), new) } {}
+                bucket = old.after(hash);
+            }
             drop(stripe);
             // SAFETY: Process context, nothing is held.
             unsafe { bindings::rlvs_cond_resched() };
-            bucket = old.after(hash);
         }
         self.current.store(new_ptr, Release);
         synchronize_rcu();
@@ -727,18 +774,21 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
     /// The caller holds the chain's stripe.
     unsafe fn move_last(&self, head: &Link<K>, to: &Buckets<K>) -> bool {
         let mut link = head;
-        let mut last = None;
-        while let Some(target) = Target::of(link.load(Relaxed)) {
-            // SAFETY: By the type invariants it is a node; the stripe keeps it linked.
-            let node = unsafe { &*target.node.as_ptr() };
-            last = Some((link, node));
-            link = &node.next;
-        }
-        let Some((link, node)) = last else {
+        let Some(mut last) = Target::of(link.load(Relaxed)) else {
             return false;
         };
+        let node = loop {
+            // SAFETY: By the type invariants it is a node; the stripe keeps it linked.
+            let node = unsafe { &*last.node.as_ptr() };
+            match Target::of(node.next.load(Relaxed)) {
+                Some(next) => (link, last) = (&node.next, next),
+                None => break node,
+            }
+        };
         let moved = link.load(Relaxed);
-        let target = to.head(self.hash(&node.key));
+        // SAFETY: By the type invariants it is a node of ours, of an entry that the stripe keeps here.
+        let entry = unsafe { Self::entry_of(&last).as_ref() };
+        let target = to.head(entry.hash(usize::from(last.index)));
         // First reachable in the new array, then cut off the old: see the top of this file.
         node.next.store(target.load(Relaxed), Release);
         target.store(moved, Release);

@@ -6,11 +6,19 @@
 
 use super::{
     bindings,
-    netns::Net,
+    netns::{
+        Net,
+        PerNet, //
+    },
     skb::{
+        Glimpse,
         Packet,
         Verdict, //
     }, //
+};
+use core::{
+    marker::PhantomData,
+    ptr, //
 };
 use kernel::{
     error::to_result,
@@ -23,7 +31,8 @@ use kernel::{
         Acquire,
         Atomic,
         Full, //
-    }, //
+    },
+    types::Opaque, //
 };
 
 /// Where in a packet's way a hook stands.
@@ -37,43 +46,70 @@ pub(crate) enum Point {
     LocalOut,
 }
 
-/// Handles the packets that pass a point.
-pub(crate) trait Handler: 'static {
-    /// Decides on a packet. Softirq, or process context with softirqs on; under RCU.
-    fn handle(net: &Net, point: Point, packet: Packet<'_>) -> Verdict;
+impl Point {
+    /// The point whose place in the enumeration that is.
+    #[inline(always)]
+    const fn at(place: u8) -> Self {
+        match place {
+            0 => Self::LocalIn,
+            1 => Self::Forward,
+            _ => Self::LocalOut,
+        }
+    }
+
+    const fn number(self) -> c_uint {
+        match self {
+            Self::LocalIn => bindings::nf_inet_hooks_NF_INET_LOCAL_IN,
+            Self::Forward => bindings::nf_inet_hooks_NF_INET_FORWARD,
+            Self::LocalOut => bindings::nf_inet_hooks_NF_INET_LOCAL_OUT,
+        }
+    }
 }
 
-/// A hook, for a static.
+/// Handles the packets that pass a point.
+pub(crate) trait Handler: 'static {
+    /// What it has in each namespace.
+    type State: PerNet;
+
+    /// Might the packet be one to handle? Every packet that passes is asked, so this must be cheap.
+    fn concerns(state: &Self::State, point: Point, packet: &Glimpse<'_>) -> bool;
+
+    /// Decides on such a packet. Softirq, or process context with softirqs on; under RCU.
+    fn handle(state: &Self::State, net: &Net, point: Point, packet: Packet<'_>) -> Verdict;
+}
+
+/// A hook whose handler has state of type `S`, for a static.
 #[repr(transparent)]
-pub(crate) struct Hook(bindings::nf_hook_ops);
+pub(crate) struct Hook<S>(bindings::nf_hook_ops, PhantomData<fn(&S)>);
 
 // SAFETY: It is only read once it is in a static.
-unsafe impl Sync for Hook {}
+unsafe impl<S> Sync for Hook<S> {}
 
-impl Hook {
+impl<S: PerNet> Hook<S> {
     /// A hook for IPv4 packets: `H` handles them at `point`, before those with larger priorities.
-    pub(crate) const fn ipv4<H: Handler>(point: Point, priority: i32) -> Self {
+    pub(crate) const fn ipv4<H: Handler<State = S>>(point: Point, priority: i32) -> Self {
         Self::new::<H>(bindings::NFPROTO_IPV4, point, priority)
     }
 
     /// The same for IPv6.
-    pub(crate) const fn ipv6<H: Handler>(point: Point, priority: i32) -> Self {
+    pub(crate) const fn ipv6<H: Handler<State = S>>(point: Point, priority: i32) -> Self {
         Self::new::<H>(bindings::NFPROTO_IPV6, point, priority)
     }
 
-    const fn new<H: Handler>(family: c_uint, point: Point, priority: i32) -> Self {
-        Self(bindings::nf_hook_ops {
-            hook: Some(trampoline::<H>),
+    const fn new<H: Handler<State = S>>(family: c_uint, point: Point, priority: i32) -> Self {
+        let ops = bindings::nf_hook_ops {
+            hook: Some(match point {
+                Point::LocalIn => trampoline::<H, { Point::LocalIn as u8 }>,
+                Point::Forward => trampoline::<H, { Point::Forward as u8 }>,
+                Point::LocalOut => trampoline::<H, { Point::LocalOut as u8 }>,
+            }),
             // CAST: Small constants of C.
             pf: family as u8,
-            hooknum: match point {
-                Point::LocalIn => bindings::nf_inet_hooks_NF_INET_LOCAL_IN,
-                Point::Forward => bindings::nf_inet_hooks_NF_INET_FORWARD,
-                Point::LocalOut => bindings::nf_inet_hooks_NF_INET_LOCAL_OUT,
-            } as c_uint,
+            hooknum: point.number(),
             priority,
             ..pin_init::zeroed()
-        })
+        };
+        Self(ops, PhantomData)
     }
 }
 
@@ -87,43 +123,69 @@ pub(crate) mod priority {
     pub(crate) const NAT_DST: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_NAT_DST;
 }
 
+/// What netfilter calls at the point with the number `AT`: of each point there is a copy that knows where it is.
+///
 /// # Safety
 ///
-/// Called by netfilter, which lends `skb` and holds the RCU read lock.
-unsafe extern "C" fn trampoline<H: Handler>(
-    _private: *mut c_void,
+/// Netfilter calls it, lends `skb` and holds the RCU read lock. `own` leads to an `H::State`: see
+/// `HookSet::register`.
+unsafe extern "C" fn trampoline<H: Handler, const AT: u8>(
+    own: *mut c_void,
     skb: *mut bindings::sk_buff,
     state: *const bindings::nf_hook_state,
 ) -> c_uint {
-    // SAFETY: Netfilter passes valid pointers.
-    let (net, hook) = unsafe { (Net::from_raw((*state).net), u32::from((*state).hook)) };
-    let point = if hook == bindings::nf_inet_hooks_NF_INET_LOCAL_IN {
-        Point::LocalIn
-    } else if hook == bindings::nf_inet_hooks_NF_INET_FORWARD {
-        Point::Forward
-    } else {
-        Point::LocalOut
-    };
-    // SAFETY: Netfilter lends the packet to this hook alone.
-    match unsafe { Packet::from_raw(skb) } {
-        Some(packet) => H::handle(net, point, packet).into_raw(),
+    // SAFETY: By the contract of this function.
+    let (own, passing) = unsafe { (&*own.cast::<H::State>(), Glimpse::from_raw(&skb)) };
+    if !H::concerns(own, Point::at(AT), &passing) {
+        return bindings::NF_ACCEPT;
+    }
+    // SAFETY: By the contract of this function.
+    unsafe { take::<H, AT>(own, skb, state) }
+}
+
+/// # Safety
+///
+/// `skb` and `state` are those that netfilter passes to a hook, and it holds the RCU read lock.
+// A function of its own, lest packets that are let pass pay for its frame.
+#[inline(never)]
+unsafe fn take<H: Handler, const AT: u8>(
+    own: &H::State,
+    skb: *mut bindings::sk_buff,
+    state: *const bindings::nf_hook_state,
+) -> c_uint {
+    // SAFETY: Netfilter passes valid pointers, and lends the packet to this hook alone.
+    let (net, packet) = unsafe { (Net::from_raw((*state).net), Packet::from_raw(skb)) };
+    match packet {
+        Some(packet) => H::handle(own, net, Point::at(AT), packet).into_raw(),
         None => bindings::NF_ACCEPT,
     }
 }
 
+/// The most hooks that a set has.
+const HOOKS: usize = 4;
+
 /// The hooks of a module in one namespace, registered or not.
 ///
-/// Whoever owns it unregisters before the namespace or the module is gone.
-pub(crate) struct HookSet {
-    hooks: &'static [Hook],
+/// It is part of an `S`. Whoever owns it unregisters in [`PerNet::pre_exit`].
+pub(crate) struct HookSet<S: 'static> {
+    hooks: &'static [Hook<S>],
+    /// What is registered: the hooks, with the namespace's `S`. Netfilter may look at it for a grace
+    /// period after they were unregistered, as long as which the set lives.
+    ops: Opaque<[bindings::nf_hook_ops; HOOKS]>,
     registered: Atomic<i32>,
 }
 
-impl HookSet {
+// SAFETY: `ops` is written by `register` alone, before netfilter sees it.
+unsafe impl<S> Send for HookSet<S> {}
+// SAFETY: As above: one caller of `register` at a time.
+unsafe impl<S> Sync for HookSet<S> {}
+
+impl<S: PerNet> HookSet<S> {
     /// Hooks that are not registered yet.
-    pub(crate) const fn new(hooks: &'static [Hook]) -> Self {
+    pub(crate) const fn new(hooks: &'static [Hook<S>]) -> Self {
         Self {
             hooks,
+            ops: Opaque::zeroed(),
             registered: Atomic::new(0),
         }
     }
@@ -135,14 +197,25 @@ impl HookSet {
 
     /// Registers the hooks if they are not. Process context, one caller at a time.
     pub(crate) fn register(&self, net: &Net) -> Result {
-        if self.registered.load(Acquire) == 0 {
-            let len = c_uint::try_from(self.hooks.len())?;
-            // SAFETY: The hooks are static; `Hook` is transparent.
-            to_result(unsafe {
-                bindings::nf_register_net_hooks(net.as_ptr(), self.hooks.as_ptr().cast(), len)
-            })?;
-            self.registered.xchg(1, Full);
+        if self.is_registered() {
+            return Ok(());
         }
+        let own = S::of(net).ok_or(ENOENT)?;
+        let ops: *mut bindings::nf_hook_ops = self.ops.get().cast();
+        for (at, hook) in self.hooks.iter().take(HOOKS).enumerate() {
+            // SAFETY: `at` is below `HOOKS`. There is no other writer, and should netfilter still look
+            // at what was registered before, it was the same. The state lives until `PerNet`'s exit, a
+            // grace period after `pre_exit`, from where on no hook is registered.
+            unsafe {
+                ops.wrapping_add(at).write(bindings::nf_hook_ops {
+                    priv_: ptr::from_ref(own).cast_mut().cast(),
+                    ..hook.0
+                });
+            }
+        }
+        // SAFETY: So many hooks were filled in, and they stay.
+        to_result(unsafe { bindings::nf_register_net_hooks(net.as_ptr(), ops, self.len()) })?;
+        self.registered.xchg(1, Full);
         Ok(())
     }
 
@@ -150,16 +223,15 @@ impl HookSet {
     /// context.
     pub(crate) fn unregister(&self, net: &Net) {
         if self.registered.xchg(0, Full) != 0 {
-            if let Ok(len) = c_uint::try_from(self.hooks.len()) {
-                // SAFETY: These hooks were registered in this namespace.
-                unsafe {
-                    bindings::nf_unregister_net_hooks(
-                        net.as_ptr(),
-                        self.hooks.as_ptr().cast(),
-                        len,
-                    );
-                }
+            // SAFETY: These hooks were registered in this namespace.
+            unsafe {
+                bindings::nf_unregister_net_hooks(net.as_ptr(), self.ops.get().cast(), self.len());
             }
         }
+    }
+
+    fn len(&self) -> c_uint {
+        // CAST: At most `HOOKS`.
+        self.hooks.len().min(HOOKS) as c_uint
     }
 }

@@ -215,7 +215,7 @@ impl<T: Zeroable> PerCpu<T> {
 
 impl<T> PerCpu<T> {
     /// Calls `f` with this CPU's `T`. `f` must not come back here: it has no way to.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with<R>(&self, _bh: &BhDisabled, f: impl for<'a> FnOnce(&'a mut T) -> R) -> R {
         // SAFETY: By the type invariants the pointer leads to this CPU's `T`. With softirqs off
         // nobody else runs this on the same CPU: hooks are not entered from hard interrupts.

@@ -143,7 +143,7 @@ impl<A: Inet> RouteCache<A> {
     /// The route of packets to `daddr` from `saddr` (unspecified: whichever the kernel would take);
     /// `None` if there is none. `spread` tells flows apart: the addresses, in any way folded. Any
     /// context but hard interrupts.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find<'g>(
         &self,
         net: &Net,
@@ -159,7 +159,7 @@ impl<A: Inet> RouteCache<A> {
     }
 
     /// The route of packets to the neighbour `daddr`, whatever their destination is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_hop<'g>(
         &self,
         net: &Net,
@@ -189,7 +189,7 @@ impl<A: Inet> RouteCache<A> {
     }
 
     /// The route and its source.
-    #[inline]
+    #[inline(always)]
     fn look<'g, const PURPOSE: u32>(
         &self,
         net: &Net,
@@ -213,32 +213,43 @@ impl<A: Inet> RouteCache<A> {
                     return NonNull::new(slot.dst).map(|dst| (dst, slot.saddr));
                 }
             }
-            slot.release();
-            let mut saddr = saddr;
-            // SAFETY: The namespace is valid.
-            let dst = NonNull::new(unsafe {
-                match PURPOSE {
-                    NEXT_HOP => A::route_next_hop(net.as_ptr(), &daddr),
-                    TUNNEL => A::route_tunnel(net.as_ptr(), &daddr, &mut saddr),
-                    _ => A::route(net.as_ptr(), &daddr, &saddr),
-                }
-            })?;
-            if !self.used.load(Relaxed) {
-                self.used.store(true, Relaxed);
-            }
-            // INVARIANT: The call gave us a reference.
-            *slot = Slot {
-                dst: dst.as_ptr(),
-                daddr,
-                saddr,
-                // SAFETY: The route is valid, and of the family.
-                cookie: unsafe { A::cookie(dst.as_ptr()) },
-                purpose: PURPOSE,
-            };
-            Some((dst, saddr))
+            self.fetch::<PURPOSE>(slot, net, daddr, saddr)
         })?;
         // SAFETY: The slot's reference keeps it now; should the slot drop it, the route is freed
         // a grace period later only, which the guard holds off. `Dst` is transparent.
         Some((unsafe { dst.cast::<Dst<A>>().as_ref() }, saddr))
+    }
+
+    /// Looks a route up for a slot.
+    #[inline(never)]
+    fn fetch<const PURPOSE: u32>(
+        &self,
+        slot: &mut Slot<A::Raw>,
+        net: &Net,
+        daddr: A::Raw,
+        mut saddr: A::Raw,
+    ) -> Option<(NonNull<bindings::dst_entry>, A::Raw)> {
+        slot.release();
+        // SAFETY: The namespace is valid.
+        let dst = NonNull::new(unsafe {
+            match PURPOSE {
+                NEXT_HOP => A::route_next_hop(net.as_ptr(), &daddr),
+                TUNNEL => A::route_tunnel(net.as_ptr(), &daddr, &mut saddr),
+                _ => A::route(net.as_ptr(), &daddr, &saddr),
+            }
+        })?;
+        if !self.used.load(Relaxed) {
+            self.used.store(true, Relaxed);
+        }
+        // INVARIANT: The call gave us a reference.
+        *slot = Slot {
+            dst: dst.as_ptr(),
+            daddr,
+            saddr,
+            // SAFETY: The route is valid, and of the family.
+            cookie: unsafe { A::cookie(dst.as_ptr()) },
+            purpose: PURPOSE,
+        };
+        Some((dst, saddr))
     }
 }

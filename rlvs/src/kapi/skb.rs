@@ -43,6 +43,56 @@ pub(crate) enum DefragUser {
     Output,
 }
 
+/// A packet that passes a netfilter hook, looked at in passing: is it worth being a [`Packet`]?
+///
+/// # Invariants
+///
+/// The pointer is a valid `sk_buff`, which nobody changes for `'a`.
+pub(crate) struct Glimpse<'a> {
+    skb: NonNull<bindings::sk_buff>,
+    _lent: PhantomData<&'a bindings::sk_buff>,
+}
+
+impl Glimpse<'_> {
+    /// # Safety
+    ///
+    /// `skb` is not null and lent by netfilter for `'a`.
+    #[inline]
+    pub(super) unsafe fn from_raw(skb: &*mut bindings::sk_buff) -> Self {
+        // INVARIANT: By the contract of this function.
+        Self {
+            // SAFETY: By the contract of this function.
+            skb: unsafe { NonNull::new_unchecked(*skb) },
+            _lent: PhantomData,
+        }
+    }
+
+    /// The linear part. In hooks it starts with the network header.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let skb = self.skb.as_ptr();
+        // SAFETY: By the type invariants; `data` is followed by `len - data_len` linear bytes.
+        unsafe {
+            let linear = (*skb).len.wrapping_sub((*skb).data_len);
+            slice::from_raw_parts((*skb).data, linear as usize)
+        }
+    }
+
+    /// As [`Packet::is_claimed`].
+    #[inline]
+    pub(crate) fn is_claimed(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::rlvs_skb_property(self.skb.as_ptr()) }
+    }
+
+    /// As [`Packet::mark`].
+    #[inline]
+    pub(crate) fn mark(&self) -> u32 {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::rlvs_skb_mark(self.skb.as_ptr()) }
+    }
+}
+
 /// A packet (`struct sk_buff`) in a netfilter hook, starting at its network header.
 ///
 /// # Invariants

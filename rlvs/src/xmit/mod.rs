@@ -122,20 +122,20 @@ pub(crate) struct Way<'a> {
 
 impl<'a> Way<'a> {
     /// The route to a real server, for packets from `source`, or from whichever address.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn to_server<A: Carried>(&self, server: A, source: A) -> Option<&'a Dst<A>> {
         self.route(&self.routes.to_servers, server, source)
     }
 
     /// The route to a client, for packets from `source`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn to_client<A: Carried>(&self, client: A, source: A) -> Option<&'a Dst<A>> {
         self.route(&self.routes.to_clients, client, source)
     }
 
     /// The route to a real server that is a neighbour, whatever the destination of its packets is.
-    #[inline]
-    fn next_hop<A: Carried>(&self, server: A) -> Option<&'a Dst<A>> {
+    #[inline(always)]
+    pub(crate) fn next_hop<A: Carried>(&self, server: A) -> Option<&'a Dst<A>> {
         let caches = A::of(&self.routes.to_servers);
         // Beside the one for packets to the server itself.
         let spread = server.fold().wrapping_add(1);
@@ -150,7 +150,7 @@ impl<'a> Way<'a> {
         caches.tunnel(self.net, server, spread, self.bh, self.guard)
     }
 
-    #[inline]
+    #[inline(always)]
     fn route<A: Carried>(&self, caches: &Both<Caches>, to: A, from: A) -> Option<&'a Dst<A>> {
         let spread = to.fold() ^ from.fold().rotate_left(7);
         A::of(caches).find(self.net, to, from, spread, self.bh, self.guard)

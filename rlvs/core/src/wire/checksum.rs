@@ -39,12 +39,10 @@ pub fn sum(bytes: &[u8]) -> u64 {
 /// Folds a sum into 16 bits with end-around carry.
 #[inline]
 pub fn fold(sum: u64) -> u16 {
-    // 64 bits -> at most 33 -> at most 18 -> at most 17 -> 16.
-    let sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
-    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
-    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
-    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
-    sum as u16
+    // Added to itself with its halves exchanged, the upper half is the sum of both with the carry that went
+    // out of it at the top.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// What a series of edits does to a checksum.

@@ -132,7 +132,7 @@ impl<A: Ip> Headers<A> {
     ///
     /// [`Error::Truncated`] if there are fewer bytes than [`Headers::needed`], or than the lengths
     /// in the headers say; [`Error::Malformed`] for another protocol.
-    #[inline]
+    #[inline(always)]
     pub fn parse(ip: Header<A>, packet: &[u8]) -> Result<Self, Error> {
         let payload = (ip.total_len as usize)
             .checked_sub(ip.header_len)
@@ -175,6 +175,20 @@ impl<A: Ip> Headers<A> {
                 proto,
             },
         })
+    }
+
+    /// Reads a packet of `len` bytes if there is nothing unusual about it, as with nearly all packets: TCP or
+    /// UDP, whole, with no options in its IP header, hops left, and both headers in the slice. What this
+    /// reads, [`Ip::parse`] and [`Headers::parse`] read likewise.
+    // Always, these and what they call: a result that goes through memory costs as much as reading it.
+    #[inline(always)]
+    pub fn ordinary(packet: &[u8], len: usize) -> Option<Self> {
+        let ip = A::ordinary(packet, len)?;
+        if !matches!(ip.proto, IPPROTO_TCP | IPPROTO_UDP) {
+            return None;
+        }
+        let headers = Self::parse(ip, packet).ok()?;
+        (headers.len() <= packet.len()).then_some(headers)
     }
 
     /// Length of both headers, in bytes.
@@ -229,6 +243,75 @@ mod tests {
         assert_eq!((headers.len(), headers.payload()), (40, 4));
         assert!(headers.segment.opens(false));
         assert_eq!(Headers::needed(&headers.ip), Some(40));
+    }
+
+    /// Both parsers of a packet, of which the first is content with less.
+    fn agree<A: Ip>(bytes: &[u8]) -> Result<(), TestCaseError> {
+        if let Some(ordinary) = Headers::<A>::ordinary(bytes, bytes.len()) {
+            let ip = A::parse(bytes, bytes.len());
+            prop_assert!(ip.is_ok_and(|ip| !ip.is_fragment() && ip.hops > 1));
+            prop_assert_eq!(ip.and_then(|ip| Headers::parse(ip, bytes)), Ok(ordinary));
+            prop_assert_eq!(ordinary.ip.header_len, A::MIN_LEN);
+            prop_assert!(ordinary.len() <= bytes.len());
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn ordinary_packets_are_read_alike(
+            mut bytes in proptest::collection::vec(any::<u8>(), 40..110),
+            good in any::<[bool; 5]>(),
+            six in any::<bool>(),
+        ) {
+            let len = bytes.len() as u16;
+            let (ip, proto) = if six { (40, 6) } else { (20, 9) };
+            if good[0] {
+                bytes[0] = if six { 0x60 } else { 0x45 };
+            }
+            if good[1] && six {
+                bytes[4..6].copy_from_slice(&(len - 40).to_be_bytes());
+            } else if good[1] {
+                bytes[2..4].copy_from_slice(&len.to_be_bytes());
+            }
+            if good[2] && !six {
+                bytes[6..8].copy_from_slice(&[bytes[6] & 0x40, 0]);
+            }
+            if good[3] {
+                bytes[proto] = if bytes[proto] & 1 == 0 { IPPROTO_TCP } else { IPPROTO_UDP };
+            }
+            if good[4] && bytes.len() >= ip + 20 {
+                bytes[ip + 4..ip + 6].copy_from_slice(&(len - ip as u16).to_be_bytes());
+                bytes[ip + 12] = 0x50 | bytes[ip + 12] & 0x10;
+            }
+            if six {
+                agree::<core::net::Ipv6Addr>(&bytes)?;
+            } else {
+                agree::<Ipv4Addr>(&bytes)?;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_ordinary() {
+        let ordinary = |bytes: &[u8]| Headers::<Ipv4Addr>::ordinary(bytes, bytes.len());
+        let good = packet();
+        assert_eq!(ordinary(&good), parse(&good).ok());
+        assert!(ordinary(&good).is_some());
+        // Fragments, IP options, the last hop, another length, other protocols, TCP options that are not there.
+        for (at, byte) in [
+            (6, 0x20),
+            (7, 1),
+            (0, 0x46),
+            (8, 1),
+            (3, 43),
+            (9, 1),
+            (32, 0x70),
+        ] {
+            let mut odd = good.clone();
+            odd[at] = byte;
+            assert_eq!(ordinary(&odd), None, "{at}");
+        }
     }
 
     #[test]

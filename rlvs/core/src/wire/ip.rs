@@ -50,6 +50,8 @@ impl<A> Header<A> {
 pub trait Ip: Address {
     /// Length of a header without options and extensions, in bytes.
     const MIN_LEN: usize;
+    /// No link takes less than packets of that length, in bytes.
+    const LEAST_MTU: u32;
     /// The number of its ICMP.
     const ICMP: u8;
     /// Whether the header has a checksum of its own. ICMP then covers no pseudo header.
@@ -72,6 +74,14 @@ pub trait Ip: Address {
 
     /// The addresses of the header at the start of `packet`.
     fn addresses(packet: &[u8]) -> Option<(Self, Self)>;
+
+    /// The header of a packet of `len` bytes, if there is nothing unusual about it: no options, no
+    /// fragment, hops left, and the length in it right.
+    fn ordinary(packet: &[u8], len: usize) -> Option<Header<Self>>;
+
+    /// Whether the packet may be an ICMP message; that one of IPv6 is, is not known before its extension
+    /// headers are read.
+    fn may_be_icmp(packet: &[u8]) -> bool;
 
     /// Sets the length of the packet, header included, and the header's checksum.
     /// [`Error::NoRoom`], and nothing changed, if the field cannot hold it.

@@ -16,11 +16,15 @@ use super::IPPROTO_ICMP;
 /// Length of a header without options, in bytes.
 pub const MIN_LEN: usize = 20;
 
+/// In the field of the fragment: it must not become any.
+const DONT_FRAGMENT: u16 = 0x4000;
+
 /// An IPv4 header; its options are not read.
 pub type Header = ip::Header<Ipv4Addr>;
 
 impl Ip for Ipv4Addr {
     const MIN_LEN: usize = MIN_LEN;
+    const LEAST_MTU: u32 = 68;
     const ICMP: u8 = IPPROTO_ICMP;
     const HEADER_CHECKSUM: bool = true;
     const TOA_LEN: u8 = toa::V4_LEN as u8;
@@ -43,7 +47,7 @@ impl Ip for Ipv4Addr {
         Ok(Header {
             header_len,
             total_len,
-            dont_fragment: fragment & 0x4000 != 0,
+            dont_fragment: fragment & DONT_FRAGMENT != 0,
             more_fragments: fragment & 0x2000 != 0,
             fragment_offset: fragment & 0x1fff,
             hops: h[8],
@@ -74,6 +78,33 @@ impl Ip for Ipv4Addr {
             Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]),
             Ipv4Addr::new(ip[16], ip[17], ip[18], ip[19]),
         ))
+    }
+
+    #[inline(always)]
+    fn ordinary(packet: &[u8], len: usize) -> Option<Header> {
+        let h: &[u8; MIN_LEN] = packet.first_chunk()?;
+        let fragment = u16::from_be_bytes([h[6], h[7]]);
+        let total_len = usize::from(u16::from_be_bytes([h[2], h[3]]));
+        if h[0] != 0x45 || total_len != len || fragment & !DONT_FRAGMENT != 0 || h[8] <= 1 {
+            return None;
+        }
+        Some(Header {
+            header_len: MIN_LEN,
+            total_len: total_len as u32,
+            dont_fragment: fragment != 0,
+            more_fragments: false,
+            fragment_offset: 0,
+            hops: h[8],
+            tos: h[1],
+            proto: h[9],
+            src: Ipv4Addr::new(h[12], h[13], h[14], h[15]),
+            dst: Ipv4Addr::new(h[16], h[17], h[18], h[19]),
+        })
+    }
+
+    #[inline]
+    fn may_be_icmp(packet: &[u8]) -> bool {
+        packet.get(9) == Some(&IPPROTO_ICMP)
     }
 
     #[inline]

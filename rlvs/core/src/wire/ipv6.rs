@@ -11,6 +11,8 @@ use super::ip::Ip;
 use super::toa;
 use super::Error;
 use super::IPPROTO_ICMPV6;
+use super::IPPROTO_TCP;
+use super::IPPROTO_UDP;
 
 /// Length of the header without extensions, in bytes.
 pub const LEN: usize = 40;
@@ -26,6 +28,7 @@ pub type Header = ip::Header<Ipv6Addr>;
 
 impl Ip for Ipv6Addr {
     const MIN_LEN: usize = LEN;
+    const LEAST_MTU: u32 = 1280;
     const ICMP: u8 = IPPROTO_ICMPV6;
     const HEADER_CHECKSUM: bool = false;
     const TOA_LEN: u8 = toa::V6_LEN as u8;
@@ -78,6 +81,33 @@ impl Ip for Ipv6Addr {
         let (src, rest) = addresses.split_first_chunk::<16>()?;
         let dst: &[u8; 16] = rest.first_chunk()?;
         Some((Ipv6Addr::from(*src), Ipv6Addr::from(*dst)))
+    }
+
+    #[inline(always)]
+    fn ordinary(packet: &[u8], len: usize) -> Option<Header> {
+        let h: &[u8; LEN] = packet.first_chunk()?;
+        let payload = usize::from(u16::from_be_bytes([h[4], h[5]]));
+        if h[0] >> 4 != 6 || payload.wrapping_add(LEN) != len || h[7] <= 1 {
+            return None;
+        }
+        let (src, dst) = Self::addresses(packet)?;
+        Some(Header {
+            header_len: LEN,
+            total_len: len as u32,
+            dont_fragment: true,
+            more_fragments: false,
+            fragment_offset: 0,
+            hops: h[7],
+            tos: h[0] << 4 | h[1] >> 4,
+            proto: h[6],
+            src,
+            dst,
+        })
+    }
+
+    #[inline]
+    fn may_be_icmp(packet: &[u8]) -> bool {
+        !matches!(packet.get(6), Some(&IPPROTO_TCP | &IPPROTO_UDP))
     }
 
     #[inline]

@@ -23,7 +23,8 @@ use super::IPPROTO_UDP;
 /// header: 20 bytes of TCP, 8 of UDP, 12 of SCTP. A complete UDP checksum of 0 (none) stays 0, and one
 /// that becomes 0 is sent as 0xffff. An error ([`Error::Malformed`] for another protocol) leaves the
 /// packet unchanged.
-#[inline]
+// Always, for where the length of the header is known.
+#[inline(always)]
 pub fn transport<A: Ip>(
     packet: &mut [u8],
     header: &Header<A>,

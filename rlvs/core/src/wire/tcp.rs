@@ -103,7 +103,7 @@ impl Header {
     }
 
     /// Reads a header from at least 20 bytes; the options need not be in the slice.
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let h: &[u8; MIN_LEN] = bytes.first_chunk().ok_or(Error::Truncated)?;
         let header_len = header_len(h);

@@ -22,7 +22,7 @@ pub struct Header {
 
 impl Header {
     /// Reads a header from at least 8 bytes.
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let &[s0, s1, d0, d1, l0, l1, c0, c1] = bytes.first_chunk().ok_or(Error::Truncated)?;
         let len = u16::from_be_bytes([l0, l1]);

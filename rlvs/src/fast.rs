@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The short way: an ordinary packet of a connection that is open and stays so.
+//!
+//! Nearly all packets are of that kind, and there is nothing about them to decide. What this way
+//! does, the long one (`hooks`, `xmit`) does as well: whenever anything might be different, the packet
+//! goes there as it came, and nothing was noted of it.
+
+use crate::{
+    conn::{
+        ConnEntry,
+        Via,
+        ORIGINAL, //
+    },
+    ext::{
+        Counter,
+        ExtCounters, //
+    },
+    family::Carried,
+    kapi::{
+        netfilter::Point,
+        route::Dst,
+        skb::{
+            Packet,
+            Verdict, //
+        }, //
+    },
+    netns::NetState,
+    sysctl::Settings,
+    xmit::{
+        self,
+        Way, //
+    }, //
+};
+use rlvs_core::{
+    flow::{
+        Direction,
+        Tuple, //
+    },
+    wire::{
+        headers::{
+            Headers,
+            Segment, //
+        },
+        rewrite::{
+            self,
+            L4Checksum, //
+        },
+        tcp,
+        toa, //
+    }, //
+};
+
+/// Handles a packet, found by the key with that index; gives it back if it cannot go the short way.
+// All of it is one function: what the parts would hand to each other stays in registers.
+#[inline(always)]
+pub(crate) fn handle<'a, A: Carried>(
+    state: &NetState,
+    way: &Way<'_>,
+    packet: Packet<'a>,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
+    index: u8,
+) -> Result<Verdict, Packet<'a>> {
+    let opens_or_ends = tcp::Flags::SYN | tcp::Flags::FIN | tcp::Flags::RST;
+    if matches!(headers.segment, Segment::Tcp(tcp) if tcp.flags.0 & opens_or_ends != 0)
+        || !entry.is_plain()
+        || !entry.dest.is_available()
+        || entry.is_expired(way.now, &state.timeouts)
+    {
+        return Err(packet);
+    }
+    let (original, fullnat, point) = (index == ORIGINAL, entry.is_fullnat(), way.point);
+    if original && point == Point::LocalIn {
+        to_server(way, packet, headers, entry)
+    } else if !original && fullnat && point == Point::LocalIn {
+        to_client(way, packet, headers, entry)
+    } else if !original && !fullnat && point == Point::Forward {
+        back(way, packet, headers, entry)
+    } else {
+        Err(packet)
+    }
+}
+
+/// The client's packet to the real server.
+#[inline(always)]
+fn to_server<'a, A: Carried>(
+    way: &Way<'_>,
+    packet: Packet<'a>,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
+) -> Result<Verdict, Packet<'a>> {
+    let [_, reply] = entry.keys();
+    let (dst, ends) = match entry.via {
+        Via::Direct => {
+            let server = A::from_ip(entry.dest.addr);
+            (server.and_then(|server| way.next_hop(server)), None)
+        }
+        _ => {
+            let source = xmit::local_source(entry, reply);
+            let ends = [(reply.dst, reply.dport), (reply.src, reply.sport)];
+            (way.to_server(reply.src, source), Some(ends))
+        }
+    };
+    match dst {
+        Some(dst) if !headers.ip.src.is_loopback() => {
+            send(way, packet, headers, entry, dst, Direction::Original, ends)
+        }
+        _ => Err(packet),
+    }
+}
+
+/// The real server's packet, which came to a local address, to the client.
+#[inline(always)]
+fn to_client<'a, A: Carried>(
+    way: &Way<'_>,
+    packet: Packet<'a>,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
+) -> Result<Verdict, Packet<'a>> {
+    let [original, _] = entry.keys();
+    match way.to_client(original.src, original.dst) {
+        Some(dst) => {
+            let ends = Some(ends_of_reply(original));
+            send(way, packet, headers, entry, dst, Direction::Reply, ends)
+        }
+        None => Err(packet),
+    }
+}
+
+/// Source and destination of what the client gets.
+#[inline(always)]
+fn ends_of_reply<A: Carried>(original: &Tuple<A>) -> [(A, u16); 2] {
+    [
+        (original.dst, original.dport),
+        (original.src, original.sport),
+    ]
+}
+
+/// Sends a packet over a route with a hop less to live, and with another source and destination if it is to
+/// have these.
+#[inline(always)]
+fn send<'a, A: Carried>(
+    way: &Way<'_>,
+    mut packet: Packet<'a>,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
+    dst: &Dst<A>,
+    direction: Direction,
+    ends: Option<[(A, u16); 2]>,
+) -> Result<Verdict, Packet<'a>> {
+    let fits = !headers.ip.dont_fragment
+        || packet.len() <= A::LEAST_MTU
+        || !packet.exceeds::<A>(dst.mtu());
+    if dst.is_local() || !fits {
+        return Err(packet);
+    }
+    saw(way, &packet, headers, entry, direction);
+    let checksum = xmit::checksum_of(&packet);
+    let Some(bytes) = packet.writable(headers.len()) else {
+        return Ok(drop(way, packet, Counter::NoMemory));
+    };
+    if let (Segment::Tcp(_), Direction::Original, Some(_)) = (headers.segment, direction, ends) {
+        strip::<A>(way.settings, way.counters, bytes, checksum);
+    }
+    let aged = A::decrement_hops(bytes);
+    let rewritten = match ends {
+        Some([src, dst]) => rewrite::transport(bytes, &headers.ip, src, dst, checksum),
+        None => Ok(()),
+    };
+    if aged.is_err() || rewritten.is_err() {
+        return Ok(drop(way, packet, Counter::Malformed));
+    }
+    packet.claim();
+    Ok(xmit::send(way, packet, dst))
+}
+
+/// The real server's packet, which the host is forwarding to the client: it goes on, from the service.
+#[inline(always)]
+fn back<'a, A: Carried>(
+    way: &Way<'_>,
+    mut packet: Packet<'a>,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
+) -> Result<Verdict, Packet<'a>> {
+    let [original, _] = entry.keys();
+    if original.src != headers.ip.dst {
+        return Err(packet);
+    }
+    saw(way, &packet, headers, entry, Direction::Reply);
+    let checksum = xmit::checksum_of(&packet);
+    let Some(bytes) = packet.writable(headers.len()) else {
+        return Ok(drop(way, packet, Counter::NoMemory));
+    };
+    let [src, dst] = ends_of_reply(original);
+    if rewrite::transport(bytes, &headers.ip, src, dst, checksum).is_err() {
+        return Ok(drop(way, packet, Counter::Malformed));
+    }
+    packet.claim();
+    if way.settings.snat_reroute() && !packet.reroute_by_source::<A>(way.net) {
+        return Ok(drop(way, packet, Counter::NoRoute));
+    }
+    Ok(packet.accept())
+}
+
+/// Notes a packet.
+#[inline(always)]
+fn saw<A: Carried>(
+    way: &Way<'_>,
+    packet: &Packet<'_>,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
+    direction: Direction,
+) {
+    let secure = || way.settings.secure_tcp();
+    entry.saw(direction, packet.len(), &headers.segment, way.now, secure);
+}
+
+/// Blanks out what a client itself sent as TOA.
+fn strip<A: Carried>(
+    settings: &Settings,
+    counters: &ExtCounters,
+    bytes: &mut [u8],
+    checksum: L4Checksum,
+) {
+    if let Some(tcp) = bytes.get_mut(A::MIN_LEN..) {
+        if toa::strip(tcp, settings.toa_kind(), checksum) > 0 {
+            counters.count(Counter::ToaStripped);
+        }
+    }
+}
+
+/// As [`Way::drop`], which would have the `Way` in memory.
+#[inline(always)]
+fn drop(way: &Way<'_>, packet: Packet<'_>, why: Counter) -> Verdict {
+    way.counters.count(why);
+    packet.drop()
+}
