@@ -235,11 +235,11 @@ impl NetState {
         self.conns_and_templates() >= self.settings.conn_max()
     }
 
-    /// How many buckets the connection table has now.
+    /// How many buckets the larger table of connections has now: programs know of one.
     pub(crate) fn conn_table_size(&self) -> u32 {
         let guard = rcu::read_lock();
         let (v4, v6) = (self.conns.v4.buckets(&guard), self.conns.v6.buckets(&guard));
-        u32::try_from(v4.saturating_add(v6)).unwrap_or(u32::MAX)
+        u32::try_from(v4.max(v6)).unwrap_or(u32::MAX)
     }
 
     /// Sets timeouts, in seconds; 0 leaves one as it is.

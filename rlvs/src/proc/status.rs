@@ -57,9 +57,11 @@ impl Show for Status {
                     census(&mut all, |at, guard| {
                         conns.v4.chain_len(at, Census::MANY, guard)
                     });
-                    census(&mut all, |at, guard| {
-                        conns.v6.chain_len(at, Census::MANY, guard)
-                    });
+                    if conns.v6.len() > 0 {
+                        census(&mut all, |at, guard| {
+                            conns.v6.chain_len(at, Census::MANY, guard)
+                        });
+                    }
                     all
                 }),
             },
