@@ -101,10 +101,9 @@ def record(names, stages):
     # ip_vs sums its counters every two seconds.
     time.sleep(4.2)
     for stage in stages:
-        listed = stage.listed()
+        counted = stage.counted()
         for scene in stage.scenes:
-            scene.step("counted", "\n".join(listed.get(scene.number, ["no service"])))
-        stage.adm.run(["-C"])
+            scene.step("counted", "\n".join(counted.get(scene.number, ["no service"])))
     return done
 
 
@@ -116,7 +115,12 @@ def run_pass(label, names):
             if module == "ip_vs":
                 for extra in EXTRA:
                     subprocess.run(["modprobe", extra], check=True)
-            done = record(names, stages)
+            try:
+                done = record(names, stages)
+            finally:
+                # Services hold mainline's module.
+                for stage in stages:
+                    stage.adm.run(["-C"])
             _records[label] = _records.get(label, {}) | done
             if len(names) > 1 and not kernel.DEBUG:
                 save(label)

@@ -176,10 +176,10 @@ class Stage:
         """Packets to a scene's targets get the scene's number as their mark; those of far ones come here by policy."""
         numbers = range(1, 33)
         with self.place:
-            lib.run("nft", "-f", "-", stdin="table inet marks { chain pre { type filter hook prerouting priority -150;\n"
+            lib.run("nft", "-f", "-", stdin="table inet marks {\nchain pre {\ntype filter hook prerouting priority -150\n"
                     + "".join(f"ip daddr {{ 10.8.{n}.0/24, 10.7.{n}.0/24 }} meta mark set {n}\n"
                               f"ip6 daddr {{ 2001:db8:8:{n}::/64, 2001:db8:7:{n}::/64 }} meta mark set {n}\n"
-                              for n in numbers) + "} }\n")
+                              for n in numbers) + "}\n}\n")
         for family, near, far, gate in ((4, "10.8.0.0/16", "10.7.0.0/16", "10.2.0.13"),
                                         (6, "2001:db8:8::/48", "2001:db8:7::/48", "2001:db8:2::13")):
             everything = "0.0.0.0/0" if family == 4 else "::/0"
@@ -195,23 +195,16 @@ class Stage:
             rows.append(" ".join(word))
         return rows
 
-    def listed(self):
-        """{scene's number: text}: services, destinations and their counters, of each VIP or mark."""
+    def counted(self):
+        """{scene's number: text}: the counters of services and destinations, of each VIP or mark."""
         found = {}
         with self.place:
-            for words in ("-Ln --stats --exact", "-Ln", "-Ln --thresholds", "-Ln --persistent-conn"):
-                block = None
-                for line in lib.run(IPVSADM, *words.split()).stdout.splitlines()[3:]:
-                    if not line.lstrip().startswith("->"):
-                        where = re.search(r"10\.9\.0\.(\d+)|2001:db8:9::(\w+)|FWM +(\d+)", line)
-                        number = where and int(where[1] or where[2] or where[3])
-                        block = found.setdefault(number, [])
-                    block.append(" ".join(line.split()))
+            for line in lib.run(IPVSADM, "-Ln", "--stats", "--exact").stdout.splitlines()[3:]:
+                if not line.lstrip().startswith("->"):
+                    where = re.search(r"10\.9\.0\.(\d+)|2001:db8:9::(\w+)|FWM +(\d+)", line)
+                    block = found.setdefault(where and int(where[1] or where[2] or where[3]), [])
+                block.append(" ".join(line.split()))
         return found
-
-    def total(self):
-        """The totals of /proc/net/ip_vs_stats without rates."""
-        return " ".join(self.place.proc("ip_vs_stats").splitlines()[2].split())
 
     def close(self):
         """Takes it down."""
@@ -313,10 +306,24 @@ class Scene:
         time.sleep(seconds * kernel.SLOW)
         return self._left(f"after {seconds} s")
 
+    def listed(self):
+        """What /proc/net/ip_vs has of the scene's services: weights and connections."""
+        head = (f"{self._net[1]}:", f"[{self._net[3]}]:", f"{self.number:08X}")
+        found, ours = [], False
+        for line in self.stage.place.proc("ip_vs").splitlines()[3:]:
+            word = line.split()
+            if word[0] != "->":
+                ours = word[1].startswith(head)
+            if ours:
+                found.append(" ".join(word))
+        return found
+
     def end(self):
         """What has left and was not seen yet; settings are as they were."""
         for name, value in self._before.items():
             self.setting(name, value.strip())
+        # At once: connections end by themselves.
+        self.step("listed", "\n".join(self.listed()))
         late = self.stage.client.got() + self.stage.server.got()
         if late:
             self.step("late", "\n".join(late))
