@@ -38,6 +38,7 @@
 #include <net/ip6_route.h>
 #include <net/ip_tunnels.h>
 #include <net/ipv6.h>
+#include <net/l3mdev.h>
 #include <net/netfilter/ipv6/nf_defrag_ipv6.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/netfilter/nf_conntrack_core.h>
@@ -781,13 +782,29 @@ __helper void rust_helper_rlvs_skb_claim_outer(struct sk_buff *skb)
 	skb_forward_csum(skb);
 }
 
-/* Sends a routed outer packet through LOCAL_OUT. Takes the packet. */
+/*
+ * Sends a routed outer packet through LOCAL_OUT. Takes the packet. Our own hook there has nothing to say about our
+ * own packets: if it is the only one, what ip_local_out() does beside is done here.
+ */
 __helper void rust_helper_rlvs_send_outer4(struct net *net, struct sk_buff *skb)
 {
+	const struct nf_hook_entries *hooks = rcu_dereference(net->nf.hooks_ipv4[NF_INET_LOCAL_OUT]);
+
 	skb->ignore_df = 0;
 	ip_select_ident(net, skb, NULL);
 	skb->ignore_df = 1;
-	ip_local_out(net, skb->sk, skb);
+	if (hooks && hooks->num_hook_entries > 1) {
+		ip_local_out(net, skb->sk, skb);
+		return;
+	}
+	IP_INC_STATS(net, IPSTATS_MIB_OUTREQUESTS);
+	iph_set_totlen(ip_hdr(skb), skb->len);
+	ip_send_check(ip_hdr(skb));
+	skb = l3mdev_ip_out(skb->sk, skb);
+	if (!skb)
+		return;
+	skb->protocol = htons(ETH_P_IP);
+	dst_output(net, skb->sk, skb);
 }
 
 __helper void rust_helper_rlvs_send_outer6(struct net *net, struct sk_buff *skb)
