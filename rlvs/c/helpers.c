@@ -783,17 +783,15 @@ __helper void rust_helper_rlvs_skb_claim_outer(struct sk_buff *skb)
 }
 
 /*
- * Sends a routed outer packet through LOCAL_OUT. Takes the packet. Our own hook there has nothing to say about our
- * own packets: if it is the only one, what ip_local_out() does beside is done here.
+ * Sends a routed outer packet through LOCAL_OUT. Takes the packet. If nobody but ourselves is there, what
+ * ip_local_out() does beside is done here.
  */
 __helper void rust_helper_rlvs_send_outer4(struct net *net, struct sk_buff *skb)
 {
-	const struct nf_hook_entries *hooks = rcu_dereference(net->nf.hooks_ipv4[NF_INET_LOCAL_OUT]);
-
 	skb->ignore_df = 0;
 	ip_select_ident(net, skb, NULL);
 	skb->ignore_df = 1;
-	if (hooks && hooks->num_hook_entries > 1) {
+	if (!rlvs_hooks_alone(&net->nf.hooks_ipv4[NF_INET_LOCAL_OUT])) {
 		ip_local_out(net, skb->sk, skb);
 		return;
 	}
