@@ -33,7 +33,7 @@ CASES = {
     "dr-flows": "likewise 200000 by direct routing",
     "tun-flows": "likewise 200000 by tunnel",
     "fullnat-flows": "likewise 200000 by FullNAT",
-    "nat-open": "200000 NAT connections opened, table growing or grown; packets after; what having and closing them costs",
+    "nat-open": "200000 NAT connections opened, table growing or grown; packets after; what having them costs",
     "fullnat-open": "likewise FullNAT connections",
 }
 # Mainline has no word for these.
