@@ -300,8 +300,11 @@ def test_forms(_, where):
                     form if "SYN" in where else b"", form if "ACK" in where else b"")
                 accepted, asked, sock = shown(listener)
                 assert accepted == asked == client, f"{name}: {accepted} and {asked}, expected {client}"
-                told = watched().get(peer.name)
-                assert told == (f"[{client[0]}]:{client[1]}" if ":" in client[0] else f"{client[0]}:{client[1]}"), told
+                # Once for a family is enough of what takes long on the debug kernel.
+                if name == "254":
+                    told = watched().get(peer.name)
+                    assert told == (f"[{client[0]}]:{client[1]}" if ":" in client[0]
+                                    else f"{client[0]}:{client[1]}"), told
                 peer.reset(sock)
         told = counters()
         opened = told["connections"]
