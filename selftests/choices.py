@@ -21,6 +21,8 @@ from lib import _MAC, GHOST_CLIENTS, GHOST_SERVERS, RLVS, VIP, Skip, Tap, each
 from packet import UDP
 from packet6 import ip6
 
+SPOILS_WORLD = True
+
 # Each pass loads its module.
 LOAD = False
 

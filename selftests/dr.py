@@ -12,6 +12,8 @@ from fwmark import configured, marked
 from lib import each, same
 from packet import ACK, FIN, PSH, RST, SYN
 
+SPOILS_WORLD = True
+
 families = each("4", "6")
 DIRECT, LOCAL, TUNNEL, BYPASS = 3, 1, 2, 4
 

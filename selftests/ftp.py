@@ -32,6 +32,8 @@ from lib import (
 )
 from packet import ACK, PSH, SYN
 
+SPOILS_WORLD = True
+
 # Addresses that are written shorter, as long, and longer than the VIP is.
 SHORT, SAME, LONG = "10.2.0.9", "10.2.0.11", "10.2.0.240"
 FILE = bytes(n * 7 & 255 for n in range(300_000))

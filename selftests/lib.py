@@ -190,7 +190,7 @@ class Tap:
 
     def framed(self, data):
         """The frame that takes an IP packet to the neighbour."""
-        return self.head + (b"\x86\xdd" if data[0] >> 4 == 6 else b"\x08\x00") + data
+        return self.head + (b"\x86\xdd" if data[:1] and data[0] >> 4 == 6 else b"\x08\x00") + data
 
     def send(self, *packets):
         """Sends IP packets, given as bytes, to the neighbour."""

@@ -24,6 +24,8 @@ from lib import (
 )
 from packet import SCTP
 
+SPOILS_WORLD = True
+
 SERVER = GHOST_SERVERS[0]
 
 # c: from the client, s: from the server; what is sent, then state and timeout that follow.

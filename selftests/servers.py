@@ -66,8 +66,11 @@ PidFile none
 UsePAM no
 LogLevel VERBOSE
 """
+SPOILS_WORLD = True
+
 ASYNCIO = """
 import asyncio, sys
+
 async def served(reader, writer):
     writer.write("{} {}".format(*writer.get_extra_info("peername")).encode())
     writer.close()

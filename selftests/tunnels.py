@@ -13,6 +13,8 @@ from genl import attr, be16, u16
 from lib import clean, each, need_rlvs, same, wait_for
 from packet import ACK, DF, MF, SYN
 
+SPOILS_WORLD = True
+
 GUE_PORT = 6080
 # (kind, flags) of the destination's attributes, and bytes between the IP headers.
 KINDS = {"ipip": (0, 0, 0), "gre": (2, 0, 4), "gre-csum": (2, 1, 8), "gue": (1, 0, 12), "gue-csum": (1, 1, 12),

@@ -13,9 +13,9 @@ fuzz_target!(|message: &[u8]| {
     };
     assert!(!id.is_empty() && id.len() <= sip::CALL_ID_MAX);
     assert!(id.iter().all(|byte| byte.is_ascii_graphic()));
-    let found = message.windows(id.len() + 1).any(|window| {
-        window.starts_with(id) && matches!(window.last(), Some(b'\r' | b'\n'))
-    });
+    let found = message
+        .windows(id.len() + 1)
+        .any(|window| window.starts_with(id) && matches!(window.last(), Some(b'\r' | b'\n')));
     assert!(found);
     // It is found again, whatever stands in front of it.
     let mut again = b"BYE sip:b SIP/2.0\r\nCall-ID: ".to_vec();

@@ -275,7 +275,8 @@ mod tests {
                 bytes[2..4].copy_from_slice(&len.to_be_bytes());
             }
             if good[2] && !six {
-                bytes[6..8].copy_from_slice(&[bytes[6] & 0x40, 0]);
+                let flags = bytes[6] & 0x40;
+                bytes[6..8].copy_from_slice(&[flags, 0]);
             }
             if good[3] {
                 bytes[proto] = if bytes[proto] & 1 == 0 { IPPROTO_TCP } else { IPPROTO_UDP };
