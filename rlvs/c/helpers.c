@@ -9,6 +9,7 @@
 #include <linux/cpumask.h>
 #include <linux/ip.h>
 #include <linux/icmpv6.h>
+#include <linux/if_arp.h>
 #include <linux/ipv6.h>
 #include <linux/jiffies.h>
 #include <linux/module.h>
@@ -535,10 +536,19 @@ __helper void rust_helper_rlvs_skb_claim_tracked(struct sk_buff *skb)
 		skb_orphan(skb);
 }
 
-/* Marks the packet as none for us, in whatever it is wrapped. */
-__helper void rust_helper_rlvs_skb_ignore(struct sk_buff *skb)
+/* Has the packet come out of a tunnel that ends here? */
+__helper bool rust_helper_rlvs_skb_is_tunneled(const struct sk_buff *skb)
 {
-	skb->ipvs_property = 1;
+	switch (skb->dev ? skb->dev->type : ARPHRD_VOID) {
+	case ARPHRD_TUNNEL:
+	case ARPHRD_TUNNEL6:
+	case ARPHRD_SIT:
+	case ARPHRD_IPGRE:
+	case ARPHRD_IP6GRE:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /*

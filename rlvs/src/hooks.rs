@@ -116,14 +116,15 @@ impl<A: Carried> Handler for Director<A> {
             && (state.filter.has(dst)
                 || state.filter.has(src)
                 || A::may_be_icmp(bytes)
-                || state.services.has_mark(packet.mark())
-                || state.settings.ignore_tunneled())
+                || state.services.has_mark(packet.mark()))
     }
 
     #[inline(always)]
     fn handle(state: &NetState, net: &Net, point: Point, packet: Packet<'_>) -> Verdict {
         let eligible = match point {
-            Point::LocalIn => packet.is_for_host(),
+            Point::LocalIn => {
+                packet.is_for_host() && !(state.settings.ignore_tunneled() && packet.is_tunneled())
+            }
             Point::Forward => packet.has_route() && !packet.is_claimed(),
             Point::LocalOut => packet.has_route() && !packet.is_raw(),
         };
@@ -187,15 +188,6 @@ fn general<A: Carried>(
     let Some(ip) = header::<A>(&mut packet) else {
         return packet.accept();
     };
-    if state.settings.ignore_tunneled() && point != Point::Forward {
-        let ours = state.filter.has(ip.dst)
-            || state.filter.has(ip.src)
-            || state.services.has_mark(packet.mark());
-        if !ours && ip.proto != A::ICMP {
-            ignore_if_tunnel::<A>(&mut packet, ip.proto);
-            return packet.accept();
-        }
-    }
     dispatch(state, &way(state, net, point, &bh, &guard), packet, ip)
 }
 
@@ -240,18 +232,6 @@ fn header<A: Carried>(packet: &mut Packet<'_>) -> Option<Header<A>> {
     }
 }
 
-/// A packet of a protocol that is not balanced is seen again only if it has another one in it.
-#[cold]
-fn ignore_if_tunnel<A: Carried>(packet: &mut Packet<'_>, proto: u8) {
-    let balanced = matches!(
-        proto,
-        IPPROTO_TCP | IPPROTO_UDP | IPPROTO_SCTP | IPPROTO_AH | IPPROTO_ESP
-    );
-    if !balanced && proto != A::ICMP {
-        packet.ignore();
-    }
-}
-
 /// Packets go to where their protocol is handled, whole if it has to be seen.
 fn dispatch<A: Carried>(
     state: &NetState,
@@ -263,12 +243,7 @@ fn dispatch<A: Carried>(
         IPPROTO_TCP | IPPROTO_UDP | IPPROTO_SCTP => {}
         IPPROTO_AH | IPPROTO_ESP => return ipsec(state, way, packet, ip),
         proto if proto == A::ICMP => {}
-        proto => {
-            if way.settings.ignore_tunneled() && way.point != Point::Forward {
-                ignore_if_tunnel::<A>(&mut packet, proto);
-            }
-            return packet.accept();
-        }
+        _ => return packet.accept(),
     }
     if ip.is_fragment() {
         // Those of IPv6 were put together before they came here, if they could be.

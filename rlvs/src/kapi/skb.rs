@@ -324,10 +324,10 @@ impl Packet<'_> {
         unsafe { bindings::rlvs_skb_property(self.as_ptr()) }
     }
 
-    /// Has the balancer leave the packet alone from here on, and what it is a wrapping of.
-    pub(crate) fn ignore(&mut self) {
+    /// Has the packet come out of a tunnel that ends here?
+    pub(crate) fn is_tunneled(&self) -> bool {
         // SAFETY: By the type invariants.
-        unsafe { bindings::rlvs_skb_ignore(self.as_ptr()) };
+        unsafe { bindings::rlvs_skb_is_tunneled(self.as_ptr()) }
     }
 
     /// Marks the packet as handled by a load balancer and keeps conntrack away from it.
