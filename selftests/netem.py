@@ -64,7 +64,8 @@ class Farm:
         self.director.ip("link set lo up", *self.ends(1, "d0", 1, {2: "c0"}),
                          *self.ends(2, "d1", 1, {number: "s0" for number in SERVERS}),
                          *(f"addr add {addr('4', 2, number)}/24 dev d1" for number in (101, 102)),
-                         *(f"addr add {addr('6', 2, number)}/64 dev d1 nodad" for number in (101, 102)),
+                         # Nobody's choice as a tunnel's source.
+                         *(f"addr add {addr('6', 2, number)}/64 dev d1 nodad preferred_lft 0" for number in (101, 102)),
                          *(f"addr add {addr(family, 9, 80)} dev lo" for family in "46"))
         self.client.ip("link set lo up", "link set c1 up", *self.ends(1, "c0", 2, {1: "d0"}),
                        *(f"route add {net} via {addr(family, 1, 1)}" for family in "46" for net in self.nets(family, 2, 9)))

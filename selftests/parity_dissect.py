@@ -82,11 +82,14 @@ class Dissector:
         size = (first & 15) * 4
         mark = f"{ident - IDENT:+}" if 0 <= ident - IDENT < 64 else "0" if not ident else "*"
         flags = "".join(name for name, bit in (("RF ", 0x8000), ("DF ", 0x4000), ("MF ", 0x2000)) if frag & bit)
-        sums = "" if checksum(self.data[at:at + size]) == 0 else " sum wrong"
-        options = self.data[at + 20:at + size]
+        # The stack writes its time into options of what it quotes, and leaves the sum.
+        sums = "" if quoted or checksum(self.data[at:at + size]) == 0 else " sum wrong"
+        options = self.data[at + 20:at + size].hex()
+        if options.startswith("44"):
+            options = options[:8] + "*"
         self.words.append(f"IPv4 {address(src)} > {address(dst)} ttl {ttl} tos {tos:#x} id {mark} {flags}"
                           f"at {(frag & 0x1FFF) * 8} length {total}{sums}"
-                          + (f" options {options.hex()}" if options else ""))
+                          + (f" options {options}" if options else ""))
         end = len(self.data) if quoted else min(len(self.data), at + total)
         if len(self.data) > at + total:
             self.words.append(f"{len(self.data) - at - total} bytes more")

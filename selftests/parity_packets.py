@@ -124,6 +124,10 @@ def run_pass(label, names):
             _records[label] = _records.get(label, {}) | done
             if len(names) > 1 and not kernel.DEBUG:
                 save(label)
+            # Connections that a helper follows hold mainline's helper as long as they live.
+            followed = [stage for stage in stages if stage.group.startswith("ftp")]
+            stages = [stage for stage in stages if stage not in followed]
+            closed(followed)
     finally:
         # What a balancer has kept of a route would keep the devices.
         held = closed(stages)
