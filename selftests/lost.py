@@ -63,7 +63,7 @@ def test_stranger(world):
 @each("tcp", "udp")
 def test_answer_without_connection(world, name):
     """What a real server sends for a connection that is gone passes; with nat_icmp_send=1 the server is told."""
-    port = world.service("nat", [(SERVER, 8080)], proto=name)
+    port = world.service("nat", [(SERVER, 8090)], proto=name)
     client = (GHOST_CLIENTS[4], world.port())
     with Flow(world, port, name) as flow:
         def answer(server_port, flags=ACK):
@@ -72,16 +72,16 @@ def test_answer_without_connection(world, name):
             else:
                 l4 = packet.udp(SERVER, client[0], server_port, client[1], b"late")
             return packet.ip(SERVER, client[0], TCP if name == "tcp" else UDP, l4)
-        same(flow.reply(answer(8080)), src=SERVER, sport=8080)
+        same(flow.reply(answer(8090)), src=SERVER, sport=8090)
         with world.settings(nat_icmp_send=1):
             flow.clear()
-            flow.at_server.send(answer(8080))
+            flow.at_server.send(answer(8090))
             told = clean(flow.at_server.wait())
             same(told, proto=ICMP, kind=3, code=3, dst=SERVER)
             flow.at_client.silent()
             # Another port is no server of ours, and a reset needs no answer.
-            same(flow.reply(answer(8081)), src=SERVER, sport=8081)
+            same(flow.reply(answer(8091)), src=SERVER, sport=8091)
             if name == "tcp":
-                same(flow.reply(answer(8080, packet.RST)), flags=packet.RST)
-            world.adm(f"-d -{name[0]} {VIP}:{port} -r {SERVER}:8080")
-            same(flow.reply(answer(8080)), src=SERVER, sport=8080)
+                same(flow.reply(answer(8090, packet.RST)), flags=packet.RST)
+            world.adm(f"-d -{name[0]} {VIP}:{port} -r {SERVER}:8090")
+            same(flow.reply(answer(8090)), src=SERVER, sport=8090)
