@@ -632,7 +632,7 @@ __helper void rust_helper_rlvs_skb_claim(struct sk_buff *skb)
 		skb_orphan(skb);
 #if IS_ENABLED(CONFIG_NF_CONNTRACK)
 	if (skb_get_nfct(skb) != IP_CT_UNTRACKED) {
-		nf_conntrack_put(skb_nfct(skb));
+		nf_reset_ct(skb);
 		nf_ct_set(skb, NULL, IP_CT_UNTRACKED);
 	}
 #endif
