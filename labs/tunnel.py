@@ -206,7 +206,7 @@ class TunnelLab(ClassicLab):
         say("  at web1's eth0:")
         self.tell(heard, 1)
         syns = [frame for frame in heard if frame.inner and frame.inner.flags == SYN]
-        self.steps.equal(len(syns), 3, "SYNs in UDP for web1")
+        self.steps.check(len(syns) >= 3, f"SYNs in UDP for web1: {len(syns)}")
         self.steps.equal(syns[0].packet.total - syns[0].inner.total, 32, "bytes that the packet is longer by, for IP, "
                          "UDP and GUE")
         self.adm("-Ln --tun-info", echo=True)

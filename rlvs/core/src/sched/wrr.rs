@@ -227,7 +227,7 @@ mod tests {
                        _ => {
                            let dests = weighted(&weights);
                            let step = weights.iter().fold(0, |g, weight| gcd(g, *weight));
-    let step = i64::from(step.max(1));
+                           let step = i64::from(step.max(1));
                            let top = i64::from(weights.iter().copied().max().unwrap_or(0)) - (step - 1);
                            let pick = wrr.pick(turn, &dests, &[], &KEY);
                            prop_assert_eq!(pick.is_some(), top > 0);
@@ -253,7 +253,7 @@ mod tests {
                    wrr = prepared::<Wrr>(SETUP, &weighted(&weights)).0;
                    turn = wrr.turn_after(turn, change);
                    let step = weights.iter().fold(0, |g, weight| gcd(g, *weight));
-    let step = i64::from(step.max(1));
+                   let step = i64::from(step.max(1));
                    let top = i64::from(weights.iter().copied().max().unwrap_or(0)) - (step - 1);
                    at = 0;
                    if level > top || level == 0 {
