@@ -174,94 +174,94 @@ mod tests {
     }
 
     proptest! {
-           #[test]
-           fn shares_are_exactly_the_weights(weights in vec(0..50_u32, 1..10)) {
-               let divisor = weights.iter().fold(0, |g, weight| gcd(g, *weight));
-               prop_assume!(divisor > 0);
-               let cycle = weights.iter().sum::<u32>() / divisor;
-               let order = run::<Wrr>(&weighted(&weights), 3 * cycle as usize);
-               for (index, weight) in weights.iter().enumerate() {
-                   let share = order.iter().filter(|picked| **picked == index).count();
-                   prop_assert_eq!(share as u32, 3 * weight / divisor);
-               }
-           }
+        #[test]
+        fn shares_are_exactly_the_weights(weights in vec(0..50_u32, 1..10)) {
+            let divisor = weights.iter().fold(0, |g, weight| gcd(g, *weight));
+            prop_assume!(divisor > 0);
+            let cycle = weights.iter().sum::<u32>() / divisor;
+            let order = run::<Wrr>(&weighted(&weights), 3 * cycle as usize);
+            for (index, weight) in weights.iter().enumerate() {
+                let share = order.iter().filter(|picked| **picked == index).count();
+                prop_assert_eq!(share as u32, 3 * weight / divisor);
+            }
+        }
 
-           #[test]
-           fn order_is_that_of_the_textbook(
-               weights in vec(prop_oneof![0..9_u32, (0..9_u32).prop_map(|w| 30 * w)], 0..8),
-               overloaded in vec(any::<bool>(), 8),
-           ) {
-               let mut dests = weighted(&weights);
-               for (dest, overloaded) in dests.iter_mut().zip(overloaded) {
-                   dest.overloaded = overloaded;
-               }
-               prop_assert_eq!(run::<Wrr>(&dests, 100), told(&dests, 100));
-           }
+        #[test]
+        fn order_is_that_of_the_textbook(
+            weights in vec(prop_oneof![0..9_u32, (0..9_u32).prop_map(|w| 30 * w)], 0..8),
+            overloaded in vec(any::<bool>(), 8),
+        ) {
+            let mut dests = weighted(&weights);
+            for (dest, overloaded) in dests.iter_mut().zip(overloaded) {
+                dest.overloaded = overloaded;
+            }
+            prop_assert_eq!(run::<Wrr>(&dests, 100), told(&dests, 100));
+        }
 
-           /// As mainline does it, which has a mark instead of a turn: where it was in the list, 0 for
-           /// the list's head, and at which level.
-           #[test]
-           fn a_change_begins_a_round_at_the_level_that_was(
-               steps in vec((0..8_u32, prop_oneof![0..9_u32, Just(50), Just(100)], any::<prop::sample::Index>()), 1..60),
-           ) {
-               let mut weights: Vec<u32> = Vec::new();
-               let mut wrr = prepared::<Wrr>(SETUP, &[]).0;
-               let mut turn = wrr.first_turn();
-               let (mut at, mut level) = (0, 0);
-               for (step, weight, which) in steps {
-                   let change = match step {
-                       0 | 1 => {
-                           weights.insert(0, weight);
-                           Change::Added
-                       }
-                       2 if !weights.is_empty() => {
-                           let index = which.index(weights.len());
-                           weights.remove(index);
-                           Change::Removed(index)
-                       }
-                       3 if !weights.is_empty() => {
-                           let index = which.index(weights.len());
-                           weights[index] = weight;
-                           Change::Edited
-                       }
-                       _ => {
-                           let dests = weighted(&weights);
-                           let step = weights.iter().fold(0, |g, weight| gcd(g, *weight));
-                           let step = i64::from(step.max(1));
-                           let top = i64::from(weights.iter().copied().max().unwrap_or(0)) - (step - 1);
-                           let pick = wrr.pick(turn, &dests, &[], &KEY);
-                           prop_assert_eq!(pick.is_some(), top > 0);
-                           if let Some(pick) = pick {
-                               loop {
-                                   let rest = weights.iter().skip(at).position(|w| i64::from(*w) >= level);
-                                   if let Some(found) = rest {
-                                       at += found + 1;
-                                       break;
-                                   }
-                                   at = 0;
-                                   level -= step;
-                                   if level <= 0 {
-                                       level = top;
-                                   }
-                               }
-                               prop_assert_eq!(pick.index + 1, at);
-                               turn = pick.turn;
-                           }
-                           continue;
-                       }
-                   };
-                   wrr = prepared::<Wrr>(SETUP, &weighted(&weights)).0;
-                   turn = wrr.turn_after(turn, change);
-                   let step = weights.iter().fold(0, |g, weight| gcd(g, *weight));
-                   let step = i64::from(step.max(1));
-                   let top = i64::from(weights.iter().copied().max().unwrap_or(0)) - (step - 1);
-                   at = 0;
-                   if level > top || level == 0 {
-                       level = top;
-                   } else if step > 1 {
-                       level = level / step * step + 1;
-                   }
-               }
-           }
-       }
+        /// As mainline does it, which has a mark instead of a turn: where it was in the list, 0 for
+        /// the list's head, and at which level.
+        #[test]
+        fn a_change_begins_a_round_at_the_level_that_was(
+            steps in vec((0..8_u32, prop_oneof![0..9_u32, Just(50), Just(100)], any::<prop::sample::Index>()), 1..60),
+        ) {
+            let mut weights: Vec<u32> = Vec::new();
+            let mut wrr = prepared::<Wrr>(SETUP, &[]).0;
+            let mut turn = wrr.first_turn();
+            let (mut at, mut level) = (0, 0);
+            for (step, weight, which) in steps {
+                let change = match step {
+                    0 | 1 => {
+                        weights.insert(0, weight);
+                        Change::Added
+                    }
+                    2 if !weights.is_empty() => {
+                        let index = which.index(weights.len());
+                        weights.remove(index);
+                        Change::Removed(index)
+                    }
+                    3 if !weights.is_empty() => {
+                        let index = which.index(weights.len());
+                        weights[index] = weight;
+                        Change::Edited
+                    }
+                    _ => {
+                        let dests = weighted(&weights);
+                        let step = weights.iter().fold(0, |g, weight| gcd(g, *weight));
+                        let step = i64::from(step.max(1));
+                        let top = i64::from(weights.iter().copied().max().unwrap_or(0)) - (step - 1);
+                        let pick = wrr.pick(turn, &dests, &[], &KEY);
+                        prop_assert_eq!(pick.is_some(), top > 0);
+                        if let Some(pick) = pick {
+                            loop {
+                                let rest = weights.iter().skip(at).position(|w| i64::from(*w) >= level);
+                                if let Some(found) = rest {
+                                    at += found + 1;
+                                    break;
+                                }
+                                at = 0;
+                                level -= step;
+                                if level <= 0 {
+                                    level = top;
+                                }
+                            }
+                            prop_assert_eq!(pick.index + 1, at);
+                            turn = pick.turn;
+                        }
+                        continue;
+                    }
+                };
+                wrr = prepared::<Wrr>(SETUP, &weighted(&weights)).0;
+                turn = wrr.turn_after(turn, change);
+                let step = weights.iter().fold(0, |g, weight| gcd(g, *weight));
+                let step = i64::from(step.max(1));
+                let top = i64::from(weights.iter().copied().max().unwrap_or(0)) - (step - 1);
+                at = 0;
+                if level > top || level == 0 {
+                    level = top;
+                } else if step > 1 {
+                    level = level / step * step + 1;
+                }
+            }
+        }
+    }
 }
