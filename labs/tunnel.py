@@ -201,12 +201,14 @@ class TunnelLab(ClassicLab):
         do(self.webs["web1"], f"ip fou add port {GUE} gue")
         self.adm(f"-e -t {SERVICE} -r {self.addrs['web1']}:80 -i --tun-type gue --tun-port {GUE} -w 3")
         capture = self.capture(self.webs["web1"], "eth0", f"udp port {GUE}", "-s 200")
-        self.spread_as_weighted()
+        made = self.spread_as_weighted()
         heard, = self.caught(capture)
         say("  at web1's eth0:")
         self.tell(heard, 1)
         syns = [frame for frame in heard if frame.inner and frame.inner.flags == SYN]
-        self.steps.check(len(syns) >= 3, f"SYNs in UDP for web1: {len(syns)}")
+        told = {f"{frame.inner.src}:{frame.inner.sport}" for frame in syns} & {client for client, _, _ in made}
+        self.steps.check(told == {client for client, name, _ in made if name == "web1"},
+                         f"of the requests those that web1 served came in UDP, and no other: {len(told)}")
         self.steps.equal(syns[0].packet.total - syns[0].inner.total, 32, "bytes that the packet is longer by, for IP, "
                          "UDP and GUE")
         self.adm("-Ln --tun-info", echo=True)
