@@ -370,7 +370,7 @@ __helper int rust_helper_rlvs_defrag6_enable(struct net *net)
 		enable = symbol_get(nf_defrag_ipv6_enable);
 	}
 	if (!enable)
-		return -ENOENT;
+		return -EOPNOTSUPP;
 	err = enable(net);
 	if (err)
 		symbol_put(nf_defrag_ipv6_enable);
