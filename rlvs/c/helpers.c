@@ -97,6 +97,15 @@ __helper void rust_helper_rlvs_this_cpu_add_u64(u64 *percpu, u64 value)
 	this_cpu_add(*(u64 __percpu *)percpu, value);
 }
 
+/*
+ * For words that no interrupt handler adds to, with softirqs off. Where adding takes several instructions the
+ * other one turns interrupts off for it, which under User-Mode Linux is two system calls.
+ */
+__helper void rust_helper_rlvs_bh_cpu_add_u64(u64 *percpu, u64 value)
+{
+	__this_cpu_add(*(u64 __percpu *)percpu, value);
+}
+
 /* Calls `fn` with `arg` on a CPU; here, and while that cannot come up, if it is down. Process context. */
 __helper void rust_helper_rlvs_call_on_cpu(int cpu, long (*fn)(void *), void *arg)
 {

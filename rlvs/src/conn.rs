@@ -13,6 +13,7 @@ use crate::{
     dest::Dest,
     family::Carried,
     kapi::{
+        bh::BhDisabled,
         hash::{
             Entry,
             Key,
@@ -249,8 +250,9 @@ impl Conn {
         segment: &Segment,
         now: u32,
         secure: impl FnOnce() -> bool,
+        bh: &BhDisabled,
     ) {
-        self.count(direction, bytes);
+        self.count(direction, bytes, bh);
         if direction == Direction::Original && self.word.load(Relaxed) & PACKETS < MANY {
             self.count_few();
         }
@@ -303,9 +305,9 @@ impl Conn {
     /// Counts a packet of so many bytes. What the server of a deleted destination still sends is not
     /// counted, as in mainline: its service does not take it over.
     #[inline]
-    pub(crate) fn count(&self, direction: Direction, bytes: u32) {
+    pub(crate) fn count(&self, direction: Direction, bytes: u32, bh: &BhDisabled) {
         if direction == Direction::Original || self.dest.is_available() {
-            self.dest.traffic.packet(direction, bytes);
+            self.dest.traffic.packet(direction, bytes, bh);
         }
     }
 

@@ -213,7 +213,14 @@ fn saw<A: Carried>(
     direction: Direction,
 ) {
     let secure = || way.settings.secure_tcp();
-    entry.saw(direction, packet.len(), &headers.segment, way.now, secure);
+    entry.saw(
+        direction,
+        packet.len(),
+        &headers.segment,
+        way.now,
+        secure,
+        way.bh,
+    );
 }
 
 /// Blanks out what a client itself sent as TOA.

@@ -379,7 +379,14 @@ fn connection<A: Carried>(
         return open::open(state, way, packet, headers);
     }
     if index != ORIGINAL {
-        entry.saw(Direction::Reply, packet.len(), segment, way.now, secure);
+        entry.saw(
+            Direction::Reply,
+            packet.len(),
+            segment,
+            way.now,
+            secure,
+            way.bh,
+        );
         if entry.is_control() {
             return ftp::to_client(state, way, packet, headers, entry);
         }
@@ -400,7 +407,14 @@ fn connection<A: Carried>(
     if !entry.dest.is_available() {
         return way.drop(packet, Counter::DestGone);
     }
-    entry.saw(Direction::Original, packet.len(), segment, way.now, secure);
+    entry.saw(
+        Direction::Original,
+        packet.len(),
+        segment,
+        way.now,
+        secure,
+        way.bh,
+    );
     if entry.is_control() {
         return ftp::to_server(state, way, packet, headers, entry);
     }

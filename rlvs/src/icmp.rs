@@ -78,7 +78,7 @@ pub(crate) fn handle<A: Carried>(
         if way.point == Point::LocalOut {
             return packet.accept();
         }
-        entry.count(Direction::Original, packet.len());
+        entry.count(Direction::Original, packet.len(), way.bh);
         return xmit::pass(way, packet, &ip, entry);
     }
     if !packet.icmp_checksum_ok::<A>(ip.header_len) {
@@ -165,7 +165,7 @@ fn to_client<A: Carried>(
         quoted_dst: (original.dst, original.dport),
         mtu,
     };
-    entry.count(Direction::Reply, packet.len());
+    entry.count(Direction::Reply, packet.len(), way.bh);
     if way.point != Point::LocalIn || !entry.is_fullnat() {
         if translate(&mut packet, ip, &change, writable, false).is_none() {
             return packet.accept();
@@ -203,7 +203,7 @@ fn to_server<A: Carried>(
     let Some(dst) = way.to_server(reply.src, xmit::local_source(entry, reply)) else {
         return way.drop(packet, Counter::NoRoute);
     };
-    entry.count(Direction::Original, packet.len());
+    entry.count(Direction::Original, packet.len(), way.bh);
     forward(way, packet, ip, entry, &change, writable, dst)
 }
 

@@ -7,7 +7,10 @@
 //! seen is collected from all destinations, again and again. A [`Meter`] turns such a sum into what is
 //! shown: relative to the last time somebody zeroed it, and with rates.
 
-use crate::kapi::percpu;
+use crate::kapi::{
+    bh::BhDisabled,
+    percpu, //
+};
 use kernel::prelude::*;
 use rlvs_core::{
     flow::Direction,
@@ -33,21 +36,21 @@ impl Traffic {
         Ok(Self(percpu::Collected::new()?))
     }
 
-    /// Counts a new connection. Any context.
+    /// Counts a new connection.
     #[inline]
-    pub(crate) fn opened(&self) {
-        self.0.add(CONNS, 1);
+    pub(crate) fn opened(&self, bh: &BhDisabled) {
+        self.0.add(CONNS, 1, bh);
     }
 
-    /// Counts a packet of so many bytes, from its network header on. Any context.
+    /// Counts a packet of so many bytes, from its network header on.
     #[inline]
-    pub(crate) fn packet(&self, direction: Direction, bytes: u32) {
+    pub(crate) fn packet(&self, direction: Direction, bytes: u32, bh: &BhDisabled) {
         let (packets, octets) = match direction {
             Direction::Original => (INPKTS, INBYTES),
             Direction::Reply => (OUTPKTS, OUTBYTES),
         };
-        self.0.add(packets, 1);
-        self.0.add(octets, u64::from(bytes));
+        self.0.add(packets, 1, bh);
+        self.0.add(octets, u64::from(bytes), bh);
     }
 
     /// What all CPUs have counted.

@@ -171,7 +171,7 @@ fn relay<I: Carried, O: Carried>(
     if !packet.strip(error.inner_at.saturating_sub(off), inner.header_len) {
         return way.drop(packet, Counter::NoMemory);
     }
-    entry.count(Direction::Reply, packet.len());
+    entry.count(Direction::Reply, packet.len(), way.bh);
     way.counters.count(Counter::IcmpTranslated);
     let (kind, code) = tunnel::relayed(O::FAMILY, I::FAMILY, error.icmp.kind, error.icmp.code);
     packet.relay::<I>(way.net, O::FAMILY != I::FAMILY, (kind, code, info))

@@ -129,14 +129,15 @@ impl<const N: usize> Collected<N> {
         Ok(Self(alloc::<[[u64; N]; 2]>()?))
     }
 
-    /// Adds `value` to a counter of this CPU; an index out of range counts nowhere. Any context.
+    /// Adds `value` to a counter of this CPU; an index out of range counts nowhere.
     #[inline]
-    pub(crate) fn add(&self, index: usize, value: u64) {
+    pub(crate) fn add(&self, index: usize, value: u64, _bh: &BhDisabled) {
         if index < N {
-            // SAFETY: By the type invariants and the check above the word is one of the counters.
+            // SAFETY: By the type invariants and the check above the word is one of the counters. With
+            // softirqs off nobody else adds to it: in a hard interrupt there is no `BhDisabled`.
             unsafe {
                 let word = self.0.as_ptr().cast::<u64>().wrapping_add(index);
-                bindings::rlvs_this_cpu_add_u64(word, value);
+                bindings::rlvs_bh_cpu_add_u64(word, value);
             }
         }
     }

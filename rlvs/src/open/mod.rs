@@ -115,6 +115,7 @@ pub(crate) fn open<A: Carried>(
                 &headers.segment,
                 way.now,
                 || way.settings.secure_tcp(),
+                way.bh,
             );
             return xmit::to_client(way, packet, headers, entry);
         }
@@ -200,6 +201,7 @@ fn begin<A: Carried>(
         &headers.segment,
         way.now,
         secure,
+        way.bh,
     );
     xmit::to_server(way, packet, headers, entry)
 }
@@ -316,7 +318,7 @@ fn schedule<'g, A: Carried>(
         if let Some(template) = goal.template {
             template.count();
         }
-        traffic.opened();
+        traffic.opened(way.bh);
         return Ok(Opened::Once(entry));
     }
     let mut tries = LEASE_TRIES;
@@ -325,7 +327,7 @@ fn schedule<'g, A: Carried>(
         let conns = A::of(&state.conns);
         match conns.insert(entry, [Role::Unique, answers], way.guard) {
             Ok(entry) => {
-                traffic.opened();
+                traffic.opened(way.bh);
                 if conns.is_crowded(way.guard) {
                     state.kick();
                 }

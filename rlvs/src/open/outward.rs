@@ -104,7 +104,7 @@ pub(super) fn open<'g, A: Carried>(
         });
         Opened::Kept(published.ok()?)
     };
-    slot.dest.traffic.opened();
+    slot.dest.traffic.opened(way.bh);
     Some(opened)
 }
 
