@@ -108,6 +108,10 @@ const PACKETS: u32 = 0xf << 12;
 const PACKET: u32 = 1 << 12;
 /// So many need not be told from more.
 const MANY: u32 = Lottery::MOST * PACKET + PACKET;
+/// Its server's packets pass here although they need not.
+const ANSWERED: u32 = 1 << 16;
+/// It has left the table, and is none of its destination's any more.
+const ENDED: u32 = 1 << 17;
 
 /// A connection; the table holds its tuples.
 ///
@@ -136,8 +140,9 @@ const GRAIN: u32 = time::HZ / 4;
 const IDLE: u32 = defence::IDLE * time::HZ;
 
 impl Conn {
-    /// A connection to `dest` in its first state. It counts as one of the destination's until it is
-    /// dropped. `toa`: the client's address is to travel along; `tracked`: conntrack keeps it, too.
+    /// A connection to `dest` in its first state. It counts as one of the destination's until it has
+    /// [`ended`](Self::ended) or is dropped. `toa`: the client's address is to travel along; `tracked`:
+    /// conntrack keeps it, too.
     pub(crate) fn new(
         dest: Arc<Dest>,
         state: State,
@@ -207,6 +212,12 @@ impl Conn {
         matches!(self.via, Via::FullNat(_))
     }
 
+    /// Are its packets given other addresses, so that the answers must pass here?
+    #[inline]
+    pub(crate) fn is_rewritten(&self) -> bool {
+        matches!(self.via, Via::Nat | Via::FullNat(_))
+    }
+
     /// Is nothing to be decided about its packets: are they given other addresses, or another next
     /// hop?
     #[inline]
@@ -225,7 +236,21 @@ impl Conn {
     /// Is only the client's half of it seen?
     #[inline]
     pub(crate) fn is_one_way(&self) -> bool {
-        self.via.is_one_way()
+        self.via.is_one_way() && self.word.load(Relaxed) & ANSWERED == 0
+    }
+
+    /// Notes that the other half is seen too, though nothing is to be done about it.
+    pub(crate) fn answered(&self) {
+        self.set(ANSWERED);
+    }
+
+    /// Notes that no packet finds it any more: destinations are chosen by what is left.
+    pub(crate) fn ended(&self) {
+        let was = self.set(ENDED);
+        if was & ENDED == 0 {
+            // CAST: The state is the low byte.
+            self.dest.unbind(State::from_u8(was as u8).is_active());
+        }
     }
 
     /// Does conntrack keep it, too?
@@ -260,7 +285,7 @@ impl Conn {
             self.seen.store(now, Relaxed);
         }
         if segment.has_states() {
-            let (one_way, secure) = (self.via.is_one_way(), secure());
+            let (one_way, secure) = (self.is_one_way(), secure());
             self.update(|state| segment.step(state, direction, one_way, secure));
         } else if direction == Direction::Reply && self.word.load(Relaxed) & UNASSURED != 0 {
             self.assure();
@@ -317,6 +342,18 @@ impl Conn {
         self.clear(TOA);
     }
 
+    /// Sets a flag; returns what was there before.
+    fn set(&self, flag: u32) -> u32 {
+        let mut word = self.word.load(Relaxed);
+        while word & flag == 0 {
+            match self.word.cmpxchg(word, word | flag, Full) {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
+        }
+        word
+    }
+
     fn clear(&self, flag: u32) {
         let mut word = self.word.load(Relaxed);
         while word & flag != 0 {
@@ -335,7 +372,7 @@ impl Conn {
             // CAST: The state is the low byte.
             let old = State::from_u8((word & STATE) as u8);
             let new = step(old);
-            if new == old {
+            if new == old || word & ENDED != 0 {
                 return;
             }
             match self
@@ -392,7 +429,7 @@ impl Conn {
 
 impl Drop for Conn {
     fn drop(&mut self) {
-        self.dest.unbind(self.state().is_active());
+        self.ended();
     }
 }
 

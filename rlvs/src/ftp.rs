@@ -285,7 +285,7 @@ fn is_awaited<A: Carried>(state: &NetState, way: &Way<'_>, original: &Tuple<A>) 
     match conns.find(original, way.guard) {
         Some(hit) if hit.index != ORIGINAL => false,
         Some(hit) if hit.entry.is_expired(way.now, &state.timeouts) => {
-            conns.remove(hit.entry, way.guard);
+            conns.end(hit.entry, way.guard);
             false
         }
         Some(hit) => {
@@ -316,7 +316,7 @@ pub(crate) fn awaited<'g, A: Carried>(
         && !entry.is_expired(way.now, &state.timeouts)
         && entry.dest.is_available();
     // Who takes it out has it: nobody else may come.
-    if !is_good || !conns.remove(entry, way.guard) {
+    if !is_good || !conns.end(entry, way.guard) {
         return None;
     }
     let via = beside(entry);

@@ -202,7 +202,7 @@ fn unknown<A: Carried>(
 ) -> Verdict {
     let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
     let way = way(state, net, point, &bh, &guard);
-    open::open(state, &way, packet, headers)
+    stranger(state, &way, packet, headers)
 }
 
 /// An ordinary packet of a connection that cannot go the short way.
@@ -354,6 +354,32 @@ fn find<A: Carried>(
 ) -> Verdict {
     match A::of(&state.conns).find(&headers.tuple, way.guard) {
         Some(hit) => connection(state, way, packet, headers, hit.entry, hit.index),
+        None => stranger(state, way, packet, headers),
+    }
+}
+
+/// A packet that no connection has a key for.
+fn stranger<A: Carried>(
+    state: &NetState,
+    way: &Way<'_>,
+    mut packet: Packet<'_>,
+    headers: &Headers<A>,
+) -> Verdict {
+    match state.unasked(&headers.tuple, way.now, way.guard) {
+        Some(entry) => {
+            entry.answered();
+            let secure = || way.settings.secure_tcp();
+            entry.saw(
+                Direction::Reply,
+                packet.len(),
+                &headers.segment,
+                way.now,
+                secure,
+                way.bh,
+            );
+            xmit::claim(&mut packet, entry, None);
+            packet.accept()
+        }
         None => open::open(state, way, packet, headers),
     }
 }
@@ -375,7 +401,7 @@ fn connection<A: Carried>(
         return packet.accept();
     }
     if entry.is_expired(way.now, &state.timeouts) {
-        A::of(&state.conns).remove(entry, way.guard);
+        A::of(&state.conns).end(entry, way.guard);
         return open::open(state, way, packet, headers);
     }
     if index != ORIGINAL {
@@ -393,7 +419,7 @@ fn connection<A: Carried>(
         return xmit::to_client(way, packet, headers, entry);
     }
     if is_over(way, entry, segment) {
-        A::of(&state.conns).remove(entry, way.guard);
+        A::of(&state.conns).end(entry, way.guard);
         if entry.is_tracked() {
             let known = packet.is_tracked_already();
             xmit::untrack(way.net, entry);

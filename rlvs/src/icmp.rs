@@ -12,7 +12,6 @@ mod tunnel;
 use crate::{
     conn::{
         ConnEntry,
-        Via,
         ORIGINAL, //
     },
     ext::Counter,
@@ -64,6 +63,12 @@ pub(crate) fn handle<A: Carried>(
     let (entry, index) = match A::of(&state.conns).find(&tuple, way.guard) {
         Some(hit) => (hit.entry, hit.index),
         None => {
+            if let Some(entry) = state.unasked(&tuple, way.now, way.guard) {
+                // The client is told of its packet as it has sent it.
+                entry.count(Direction::Reply, packet.len(), way.bh);
+                xmit::claim(&mut packet, entry, None);
+                return packet.accept();
+            }
             packet = match tunnel::handle(state, way, packet, &ip) {
                 Ok(verdict) => return verdict,
                 Err(packet) => packet,
@@ -74,7 +79,7 @@ pub(crate) fn handle<A: Carried>(
             }
         }
     };
-    if !matches!(entry.via, Via::Nat | Via::FullNat(_)) {
+    if !entry.is_rewritten() {
         if way.point == Point::LocalOut {
             return packet.accept();
         }

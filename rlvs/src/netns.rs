@@ -8,7 +8,11 @@ use crate::{
         Plane,
         Step, //
     },
-    conn::TimeoutTable,
+    conn::{
+        ConnEntry,
+        TimeoutTable,
+        ORIGINAL, //
+    },
     dest::Dest,
     ext::{
         Counter,
@@ -90,7 +94,10 @@ use kernel::{
             Full,
             Relaxed, //
         },
-        rcu,
+        rcu::{
+            self,
+            Guard, //
+        },
         Arc,
         Mutex,
         SetOnce, //
@@ -98,6 +105,7 @@ use kernel::{
 };
 use rlvs_core::{
     defence::Lottery,
+    flow::Tuple,
     proto::State,
     rate, //
 };
@@ -233,6 +241,25 @@ impl NetState {
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.conns_and_templates() >= self.settings.conn_max()
+    }
+
+    /// The connection whose answers go to the client past the balancer, but are seen here, since its real
+    /// server is this host, say. `tuple` is that of an answer.
+    #[cold]
+    pub(crate) fn unasked<'g, A: Carried>(
+        &'g self,
+        tuple: &Tuple<A>,
+        now: u32,
+        guard: &'g Guard,
+    ) -> Option<&'g ConnEntry<A>> {
+        if !self.filter.has(tuple.src) {
+            return None;
+        }
+        let hit = A::of(&self.conns).find(&tuple.reversed(), guard)?;
+        let unasked = hit.index == ORIGINAL
+            && !hit.entry.is_rewritten()
+            && !hit.entry.is_expired(now, &self.timeouts);
+        unasked.then_some(hit.entry)
     }
 
     /// How many buckets the larger table of connections has now: programs know of one.
@@ -383,7 +410,7 @@ impl NetState {
         drop_some(
             A::of(&self.conns),
             |entry| entry.is_to_drop(time::now(), lottery),
-            |entry| xmit::untrack(net, entry),
+            |entry| over(net, entry),
         );
     }
 
@@ -397,7 +424,7 @@ impl NetState {
                 orphans && !entry.dest.is_available()
                     || entry.is_expired(time::now(), &self.timeouts)
             },
-            |entry| xmit::untrack(net, entry),
+            |entry| over(net, entry),
         );
     }
 
@@ -457,6 +484,12 @@ impl NetState {
         self.step_at.store(time::now().wrapping_add(1), Relaxed);
         true
     }
+}
+
+/// Of a connection that has left the table.
+fn over<A: Carried>(net: &Net, entry: &ConnEntry<A>) {
+    entry.ended();
+    xmit::untrack(net, entry);
 }
 
 /// Takes what is to be dropped out of a part of a table, anywhere.

@@ -98,7 +98,7 @@ pub(super) fn open<'g, A: Carried>(
             // The client has spoken to another server from there. The last one that it heard of is
             // whom it answers.
             if let Some(hit) = conns.find(&original, way.guard) {
-                conns.remove(hit.entry, way.guard);
+                conns.end(hit.entry, way.guard);
             }
             make().map_or(Err(0), publish)
         });

@@ -17,11 +17,25 @@ use crate::{
         slab::Cache, //
     }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::rcu::Guard, //
+};
 use rlvs_core::flow::Tuple;
 
 /// The connections of a family in a namespace.
 pub(crate) type ConnTable<A> = Table<Tuple<A>, Conn, 2>;
+
+impl<A: Carried> ConnTable<A> {
+    /// Ends a connection; true for the one caller who did it.
+    pub(crate) fn end(&self, entry: &ConnEntry<A>, guard: &Guard) -> bool {
+        let ended = self.remove(entry, guard);
+        if ended {
+            entry.ended();
+        }
+        ended
+    }
+}
 
 /// Of each family a [`ConnTable`].
 pub(crate) struct Tables;
