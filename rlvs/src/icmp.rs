@@ -135,7 +135,8 @@ fn read<A: Carried>(
         return None;
     }
     let at_l4 = at_inner.checked_add(inner.header_len)?;
-    if !packet.pull(at_l4.checked_add(8)?) {
+    // Whoever quotes is asked for 8 bytes of it (RFC 792), but ports are enough.
+    if !packet.pull(at_l4.checked_add(8)?.min(packet.len() as usize)) {
         return None;
     }
     let (proto, sport, dport) = wire::key(inner.proto, packet.bytes().get(at_l4..)?)?;

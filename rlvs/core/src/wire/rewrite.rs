@@ -92,7 +92,7 @@ pub struct Translation<A> {
 /// Translates an ICMP error and the packet that it quotes.
 ///
 /// `packet` is the IP header of `header_len` bytes, the ICMP header, and the quoted IP header with
-/// at least 8 bytes behind it; more may follow. The quoted packet's checksums follow as far as it is
+/// at least its ports behind it; more may follow. The quoted packet's checksums follow as far as it is
 /// quoted. The ICMP checksum is always complete and is fixed for all that changed.
 ///
 /// An error leaves the packet unchanged: [`Error::Malformed`] if it is not an ICMP error as
@@ -119,11 +119,11 @@ pub fn icmp_error<A: Ip>(
     let (inner_ip, inner_l4) = quoted
         .split_at_mut_checked(inner.header_len)
         .ok_or(Error::Truncated)?;
-    if inner_l4.len() < 8 {
-        return Err(Error::Truncated);
-    }
     if super::key(inner.proto, inner_l4).is_none() {
-        return Err(Error::Malformed);
+        return Err(match inner_l4.len() {
+            0..4 => Error::Truncated,
+            _ => Error::Malformed,
+        });
     }
 
     let (src, dst) = (to.quoted_src, to.quoted_dst);
@@ -149,8 +149,8 @@ pub fn icmp_error<A: Ip>(
     Ok(())
 }
 
-/// Gives the transport header of a quoted packet new ports, of which `len` bytes were sent and at least 8
-/// are quoted, and fixes its checksum if that is quoted, too; returns what changed. `addrs` is what the new
+/// Gives the transport header of a quoted packet new ports, of which `len` bytes were sent and at least 4
+/// are quoted if it has ports, and fixes its checksum if that is quoted, too; returns what changed. `addrs` is what the new
 /// addresses are to a pseudo header.
 #[inline]
 fn quoted_ports(
@@ -167,10 +167,12 @@ fn quoted_ports(
     };
     let before = Delta::new().remove(head);
     match (proto, &mut *head) {
-        (IPPROTO_UDP, [p0, p1, p2, p3, _, _, c0, c1, ..]) => {
+        (IPPROTO_UDP, [p0, p1, p2, p3, rest @ ..]) => {
             let ports = set_ports([p0, p1, p2, p3], sport, dport);
-            let field = u16::from_be_bytes([*c0, *c1]);
-            [*c0, *c1] = udp_checksum(addrs.and(ports), field).to_be_bytes();
+            if let [_, _, c0, c1, ..] = rest {
+                let field = u16::from_be_bytes([*c0, *c1]);
+                [*c0, *c1] = udp_checksum(addrs.and(ports), field).to_be_bytes();
+            }
         }
         (IPPROTO_TCP, [p0, p1, p2, p3, rest @ ..]) => {
             let ports = set_ports([p0, p1, p2, p3], sport, dport);
@@ -364,7 +366,7 @@ mod tests {
         ) {
             let new = moved(&packet, ends.0, ends.1);
             let (mut old_quote, mut new_quote) = (packet.build(), new.build());
-            let len = (packet.ihl() + 8 + quoted).min(old_quote.len());
+            let len = (packet.ihl() + 4 + quoted).min(old_quote.len());
             old_quote.truncate(len);
             new_quote.truncate(len);
             let new_rest = match mtu {
@@ -385,11 +387,12 @@ mod tests {
             // The tail of a quoted checksum that is cut in the middle is nobody's to update.
             let cut = match packet.proto() {
                 IPPROTO_TCP => len < packet.ihl() + 18,
+                IPPROTO_UDP => len < packet.ihl() + 8,
                 IPPROTO_SCTP => len < packet.ihl() + 12,
                 _ => false,
             };
             if cut {
-                let quote = A::MIN_LEN + 8..A::MIN_LEN + 8 + packet.ihl() + 8;
+                let quote = A::MIN_LEN + 8..A::MIN_LEN + 8 + packet.ihl() + 4;
                 prop_assert_eq!(&bytes[quote.clone()], &expected[quote]);
                 prop_assert_eq!(&bytes[..A::MIN_LEN], &expected[..A::MIN_LEN]);
                 let anew = testing::icmp_error(
@@ -405,7 +408,7 @@ mod tests {
         fn a_refused_error_is_unchanged(
             packet in testing::packet_of::<A>(),
             ends in (end(), end()),
-            cut in 0..28_usize,
+            cut in 0..24_usize,
         ) {
             let outer = ends.0.0;
             let to = Translation {
@@ -415,7 +418,9 @@ mod tests {
                 quoted_dst: ends.1,
                 mtu: Some(1400),
             };
-            let quote = &packet.build()[..packet.ihl() + 8];
+            // What has no ports can be told from its addresses.
+            let ports = if packet.proto() == IPPROTO_ESP { 0 } else { 4 };
+            let quote = &packet.build()[..packet.ihl() + ports];
             let (kind, code, _) = A::KINDS[1];
             let whole = testing::icmp_error(outer, outer, kind, code, 0, quote);
             let refused = |bytes: &[u8]| {
@@ -427,7 +432,8 @@ mod tests {
             prop_assert_eq!(refused(&whole[..whole.len() - 1 - cut]), Error::Truncated);
             let echo = testing::icmp_error(outer, outer, A::ECHO, 0, 0, quote);
             prop_assert_eq!(refused(&echo), Error::Malformed);
-            let mut fragment = whole.clone();
+            let quote = &packet.build()[..packet.ihl() + 8];
+            let mut fragment = testing::icmp_error(outer, outer, kind, code, 0, quote);
             A::make_later_fragment(&mut fragment[A::MIN_LEN + 8..]);
             prop_assert_eq!(refused(&fragment), Error::Malformed);
         }
