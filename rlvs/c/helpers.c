@@ -196,6 +196,12 @@ __helper int rust_helper_rlvs_skb_network_offset(const struct sk_buff *skb)
 	return skb_network_offset(skb);
 }
 
+/* For who looks for lost packets it is as if netfilter had thrown it away. Takes the packet. */
+__helper void rust_helper_rlvs_skb_free(struct sk_buff *skb)
+{
+	kfree_skb_reason(skb, SKB_DROP_REASON_NETFILTER_DROP);
+}
+
 /* The bytes are about to change: what the device summed up is no longer true. */
 __helper void rust_helper_rlvs_skb_void_complete(struct sk_buff *skb)
 {

@@ -366,7 +366,7 @@ impl Packet<'_> {
         unsafe { A::reroute(net.as_ptr(), self.as_ptr()) == 0 }
     }
 
-    /// Tells the sender what is wrong with the packet, which must still be as it was sent.
+    /// Tells the sender what is wrong with the packet, which must still be as it was sent but for its hops.
     pub(crate) fn complain<A: Inet>(&self, net: &Net, what: Complaint) {
         // SAFETY: By the type invariants.
         unsafe { A::complain(net.as_ptr(), self.as_ptr(), what) };
@@ -399,10 +399,18 @@ impl Packet<'_> {
         Verdict(bindings::NF_ACCEPT)
     }
 
-    /// Throws the packet away.
+    /// Throws the packet away; a sender on this host gets `EPERM`.
     #[inline]
     pub(crate) fn drop(self) -> Verdict {
         Verdict(bindings::NF_DROP)
+    }
+
+    /// Throws the packet away, and no sender notices.
+    pub(crate) fn lose(self) -> Verdict {
+        // SAFETY: By the type invariants; the call takes the packet, and with `NF_STOLEN` netfilter
+        // gives up its claim.
+        unsafe { bindings::rlvs_skb_free(self.as_ptr()) };
+        Verdict(bindings::NF_STOLEN)
     }
 
     /// Sends the packet where it is routed to, through the rules of `LOCAL_OUT` and `POST_ROUTING`.

@@ -41,7 +41,7 @@ pub(super) fn bypass<A: Carried>(
     entry: &ConnEntry<A>,
 ) -> Verdict {
     match way.to_server(ip.dst, A::UNSPECIFIED) {
-        Some(dst) if dst.is_local() => way.drop(packet, Counter::NoRoute),
+        Some(dst) if dst.is_local() => way.lose(packet, Counter::NoRoute),
         Some(dst) => forward(way, packet, ip, entry, dst),
         None => super::unreachable::<A>(way, packet),
     }
@@ -57,7 +57,7 @@ pub(super) fn to_ourselves<A: Carried>(
     if packet.goes_here::<A>() {
         let_go(packet, entry)
     } else {
-        way.drop(packet, Counter::NoRoute)
+        way.lose(packet, Counter::NoRoute)
     }
 }
 
@@ -78,16 +78,16 @@ fn forward<A: Carried>(
 ) -> Verdict {
     if ip.src.is_loopback() {
         // Nobody else can answer it.
-        return way.drop(packet, Counter::NoRoute);
+        return way.lose(packet, Counter::NoRoute);
     }
     if let Some(problem) = super::problem(&packet, ip, dst.mtu(), dst.mtu()) {
-        return super::refuse::<A>(way, packet, problem);
+        return super::refuse(way, packet, ip, problem);
     }
     match super::age(&mut packet, ip) {
         Some(()) => {
             super::claim(&mut packet, entry, None);
             super::send(way, packet, dst)
         }
-        None => way.drop(packet, Counter::NoMemory),
+        None => way.lose(packet, Counter::NoMemory),
     }
 }

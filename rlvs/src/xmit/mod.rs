@@ -156,11 +156,19 @@ impl<'a> Way<'a> {
         A::of(caches).find(self.net, to, from, spread, self.bh, self.guard)
     }
 
-    /// Drops a packet and counts why.
+    /// Drops a packet and counts why. A sender on this host is told that it may not send it.
     #[cold]
     pub(crate) fn drop(&self, packet: Packet<'_>, why: Counter) -> Verdict {
         self.counters.count(why);
         packet.drop()
+    }
+
+    /// Drops a packet that has a server but does not get there, and counts why. To a sender on this host it is
+    /// lost on its way.
+    #[cold]
+    pub(crate) fn lose(&self, packet: Packet<'_>, why: Counter) -> Verdict {
+        self.counters.count(why);
+        packet.lose()
     }
 }
 
@@ -212,7 +220,7 @@ fn rewrite_to_server<A: Carried>(
     }
     if headers.ip.src.is_loopback() && !entry.is_fullnat() {
         // Nobody else can answer it.
-        return way.drop(packet, Counter::NoRoute);
+        return way.lose(packet, Counter::NoRoute);
     }
     let toa = fullnat::toa(way, &packet, headers, entry, dst);
     // The path to the server takes less of what the client sends by what is inserted.
@@ -221,15 +229,15 @@ fn rewrite_to_server<A: Carried>(
         false => dst.mtu(),
     };
     if let Some(problem) = problem(&packet, &headers.ip, dst.mtu(), mtu) {
-        return refuse::<A>(way, packet, problem);
+        return refuse(way, packet, &headers.ip, problem);
     }
     let checksum = checksum_of(&packet);
     let Some(bytes) = packet.writable(headers.len()) else {
-        return way.drop(packet, Counter::NoMemory);
+        return way.lose(packet, Counter::NoMemory);
     };
     fullnat::strip(way, bytes, headers, checksum);
     if rewrite_and_age(bytes, headers, &new, checksum).is_none() {
-        return way.drop(packet, Counter::Malformed);
+        return way.lose(packet, Counter::Malformed);
     }
     let inserted = match toa {
         Some(option) => fullnat::insert(way, &mut packet, headers, option.as_ref(), checksum, dst),
@@ -240,7 +248,7 @@ fn rewrite_to_server<A: Carried>(
             claim(&mut packet, entry, Some(&new));
             send(way, packet, dst)
         }
-        None => way.drop(packet, Counter::Malformed),
+        None => way.lose(packet, Counter::Malformed),
     }
 }
 
@@ -254,15 +262,15 @@ fn to_ourselves<A: Carried>(
 ) -> Verdict {
     if new.dst.is_loopback() && way.point == Point::LocalIn && !headers.ip.src.is_loopback() {
         // What listens there does so because the network cannot reach it.
-        return way.drop(packet, Counter::NoRoute);
+        return way.lose(packet, Counter::NoRoute);
     }
     let checksum = checksum_of(&packet);
     let Some(bytes) = packet.writable(headers.len()) else {
-        return way.drop(packet, Counter::NoMemory);
+        return way.lose(packet, Counter::NoMemory);
     };
     fullnat::strip(way, bytes, headers, checksum);
     if rewrite_to(bytes, headers, new, checksum).is_none() {
-        return way.drop(packet, Counter::Malformed);
+        return way.lose(packet, Counter::Malformed);
     }
     claim(&mut packet, entry, Some(new));
     packet.accept()
@@ -321,7 +329,7 @@ pub(crate) fn to_client<A: Carried>(
             return reinject(way, packet, headers, entry, &new);
         }
         if let Some(problem) = problem(&packet, &headers.ip, dst.mtu(), dst.mtu()) {
-            return refuse::<A>(way, packet, problem);
+            return refuse(way, packet, &headers.ip, problem);
         }
         let checksum = checksum_of(&packet);
         let done = packet
@@ -332,7 +340,7 @@ pub(crate) fn to_client<A: Carried>(
                 claim(&mut packet, entry, Some(&new));
                 send(way, packet, dst)
             }
-            None => way.drop(packet, Counter::NoMemory),
+            None => way.lose(packet, Counter::NoMemory),
         };
     }
     reinject(way, packet, headers, entry, &new)
@@ -352,7 +360,7 @@ fn reinject<A: Carried>(
             let redirected = new.dst != headers.tuple.dst;
             resume::<A>(way, packet, redirected)
         }
-        None => way.drop(packet, Counter::NoMemory),
+        None => way.lose(packet, Counter::NoMemory),
     }
 }
 
@@ -371,7 +379,7 @@ pub(crate) fn resume<A: Carried>(
     if routed {
         packet.accept()
     } else {
-        way.drop(packet, Counter::NoRoute)
+        way.lose(packet, Counter::NoRoute)
     }
 }
 
@@ -404,9 +412,18 @@ pub(crate) fn problem<A: Carried>(
 
 /// Drops a packet that cannot be forwarded and tells its sender why.
 #[cold]
-pub(crate) fn refuse<A: Carried>(way: &Way<'_>, packet: Packet<'_>, problem: Complaint) -> Verdict {
+pub(crate) fn refuse<A: Carried>(
+    way: &Way<'_>,
+    mut packet: Packet<'_>,
+    ip: &Header<A>,
+    problem: Complaint,
+) -> Verdict {
+    if matches!(problem, Complaint::TooBig(_)) {
+        // It would leave with a hop less, and is quoted so.
+        let _ = age(&mut packet, ip);
+    }
     packet.complain::<A>(way.net, problem);
-    way.drop(packet, counter(problem))
+    way.lose(packet, counter(problem))
 }
 
 /// What counts the packets that were dropped for a reason.
@@ -422,7 +439,8 @@ pub(crate) fn counter(problem: Complaint) -> Counter {
 /// Drops a packet that has nowhere to go and tells its sender.
 #[cold]
 pub(crate) fn unreachable<A: Carried>(way: &Way<'_>, packet: Packet<'_>) -> Verdict {
-    refuse::<A>(way, packet, Complaint::NoRoute)
+    packet.complain::<A>(way.net, Complaint::NoRoute);
+    way.lose(packet, Counter::NoRoute)
 }
 
 /// Sends a packet that is ready and claimed over a route.

@@ -69,7 +69,7 @@ fn through<I: Carried, O: Carried>(
     }
     if ip.src.is_loopback() {
         // Nobody else can answer it.
-        return way.drop(packet, Counter::NoRoute);
+        return way.lose(packet, Counter::NoRoute);
     }
     let remote = match tunnel.is_remote() {
         true => packet.missing_checksum(),
@@ -79,7 +79,7 @@ fn through<I: Carried, O: Carried>(
     let between_len = tunnel.len(remote.is_some()) as u8;
     let front = O::HEADER.wrapping_add(u32::from(between_len));
     let Some(mtu) = mtu::<I, O>(dst, front) else {
-        return way.drop(packet, Counter::NoRoute);
+        return way.lose(packet, Counter::NoRoute);
     };
     if way.point == Point::LocalOut {
         packet.tell_mtu(mtu);
@@ -87,7 +87,7 @@ fn through<I: Carried, O: Carried>(
     let discover = way.settings.pmtu_disc();
     match super::problem(&packet, ip, mtu, mtu) {
         Some(Complaint::TooBig(_)) if !discover && I::FAMILY == Family::V4 => {}
-        Some(problem) => return super::refuse::<I>(way, packet, problem),
+        Some(problem) => return super::refuse(way, packet, ip, problem),
         None => {}
     }
     let sport = match tunnel {
@@ -96,7 +96,7 @@ fn through<I: Carried, O: Carried>(
     };
     let len = packet.len().saturating_add(u32::from(between_len));
     if !packet.prepare(front, dst) || super::age(&mut packet, ip).is_none() {
-        return way.drop(packet, Counter::NoMemory);
+        return way.lose(packet, Counter::NoMemory);
     }
     let between = between(&tunnel, remote.is_some());
     let remote = remote.map(|(start, field)| Remote { start, field });
@@ -108,7 +108,7 @@ fn through<I: Carried, O: Carried>(
     });
     match wrapped {
         Some(()) => packet.send_wrapped(way.net, between, dst),
-        None => way.drop(packet, Counter::NoMemory),
+        None => way.lose(packet, Counter::NoMemory),
     }
 }
 
