@@ -28,7 +28,8 @@ MACS = {"c": "020000000101", "s": "020000000201"}
 SERVERS = {number: f"0200000002{number:02x}" for number in (11, 12, 13, 14)}
 NAMES = {CLIENT_GATE: "clients", **{mac: f"server {number - 10}" for number, mac in SERVERS.items()}}
 # All timeouts that a state may have: a connection's is shown as the one that it started from.
-TIMEOUTS = (2, 3, 4, 10, 30, 60, 120, 180, 300, 360, 600, 900)
+TIMEOUTS = (2, 3, 10, 30, 60, 120, 180, 300, 360, 600, 900)
+SCTP_TIMEOUTS = (2, 4, 61, 180, 300, 360, 600, 900)
 TUN_OFFLOADS = 1 | 2 | 4 | 8 | 0x20 | 0x40
 # Neighbour and group discovery: the stack's own business.
 NOISE = (130, 131, 132, 133, 134, 135, 136, 143)
@@ -38,6 +39,8 @@ SETUP = [
     ("ipv4/icmp_msgs_per_sec", 1000000), ("ipv4/icmp_msgs_burst", 1000000), ("ipv4/conf/all/send_redirects", 0),
     ("ipv4/conf/default/send_redirects", 0), ("ipv4/conf/all/rp_filter", 0), ("ipv4/conf/default/rp_filter", 0),
     ("ipv6/conf/default/accept_dad", 0), ("ipv6/conf/default/router_solicitations", 0),
+    # A listing that is read while mainline's table grows leaves some out.
+    ("ipv4/vs/conn_lfactor", 8),
     # The stack's own packets would have labels of chance.
     ("ipv6/auto_flowlabels", 0), ("ipv4/conf/all/accept_source_route", 0), ("ipv4/ping_group_range", "1 0"),
 ]
@@ -186,13 +189,13 @@ class Stage:
             self.ip(f"route add local {near} dev lo", f"route add {far} via {gate}",
                     f"rule add iif c to {far} lookup 99", f"route add local {everything} dev lo table 99", family=family)
 
-    def conns(self):
-        """The rows of /proc/net/ip_vs_conn; a timeout that runs is told as where it started."""
+    def conns(self, ours=re.compile("^(?!Pro ).+", re.M)):
+        """(words, seconds left) of the rows of /proc/net/ip_vs_conn that match. Mainline is about to end those with 0."""
         rows = []
-        for line in self.place.proc("ip_vs_conn").splitlines()[1:]:
-            word = line.split()
-            word[8] = str(next((known for known in TIMEOUTS if int(word[8]) <= known), word[8]))
-            rows.append(" ".join(word))
+        for found in ours.finditer(self.place.proc("ip_vs_conn")):
+            word = found[0].split()
+            left = int(word.pop(8))
+            rows.append((tuple(word), left))
         return rows
 
     def counted(self):
@@ -221,11 +224,15 @@ class Scene:
         stage.scenes.append(self)
         self.stage, self.family, self.number = stage, family, len(stage.scenes)
         number = self.number
+        # Whether what its destinations have counted tells anything.
+        self.counts = True
         self.steps = []
-        self._labels, self._rows, self._before = {}, [], {}
+        self._labels, self._rows, self._before = {}, {}, {}
         self.vip = f"10.9.0.{number}" if family == 4 else f"2001:db8:9::{number}"
         self._net = (f"0A01{number:02X}", f"0A0900{number:02X}",
                      f"2001:0db8:000c:{number:04d}:", f"2001:0db8:0009:0000:0000:0000:0000:{number:04d}")
+        client, vip = self._net[:2] if family == 4 else self._net[2:]
+        self._ours = re.compile(rf"^\S+ +(?:{client}\S* \S+ \S+|\S+ \S+ {vip}) .*", re.M)
 
     def client(self, number=1):
         """A client's address."""
@@ -261,13 +268,20 @@ class Scene:
             file.write(f"{value}\n")
 
     def changes(self):
-        """Rows of this scene's connections that are not as they were."""
-        rows = sorted(row for row in self.stage.conns() if any(
-            word.startswith(net) for word in row.split()[1:4:2] for net in self._net))
-        gone = [f"- {row}" for row in self._rows if row not in rows]
-        new = [f"+ {row}" for row in rows if row not in self._rows]
+        """Rows of this scene's connections that are not as they were; a timeout that runs is as where it started."""
+        now, rows = time.monotonic(), {}
+        for words, left in self.stage.conns(self._ours):
+            if not left:
+                continue
+            text, before, since = self._rows.get(words, ("", 0, now))
+            if not 0 <= before - left <= now - since + 1:
+                timeouts = SCTP_TIMEOUTS if words[0] == "SCTP" else TIMEOUTS
+                text = next((known for known in timeouts if left <= known), left)
+            rows[words] = (text, left, now)
+        was, told = [sorted(f"{' '.join(words)} {text}" for words, (text, *_) in found.items())
+                     for found in (self._rows, rows)]
         self._rows = rows
-        return gone + new
+        return [f"- {row}" for row in was if row not in told] + [f"+ {row}" for row in told if row not in was]
 
     def _left(self, label):
         told = [f"c {text}" for text in self.stage.client.got()] + [f"s {text}" for text in self.stage.server.got()]
@@ -322,7 +336,10 @@ class Scene:
         """What has left and was not seen yet; settings are as they were."""
         for name, value in self._before.items():
             self.setting(name, value.strip())
-        # At once: connections end by themselves.
+        # What mainline is about to end still counts. Others are not waited for: they end by themselves.
+        begin = time.monotonic()
+        while time.monotonic() < begin + 0.05 and not all(left for _, left in self.stage.conns()):
+            time.sleep(0.002)
         self.step("listed", "\n".join(self.listed()))
         late = self.stage.client.got() + self.stage.server.got()
         if late:
