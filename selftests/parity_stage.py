@@ -51,6 +51,11 @@ def colons(mac):
     return ":".join(mac[n:n + 2] for n in range(0, 12, 2))
 
 
+def in_order(blocks):
+    """The lines of services, each with its destinations, which mainline tells in an order of chance."""
+    return [line for block in sorted(blocks) for line in block]
+
+
 class Wire:
     """One end of a wire: a TAP device in the director."""
 
@@ -199,15 +204,16 @@ class Stage:
         return rows
 
     def counted(self):
-        """{scene's number: text}: the counters of services and destinations, of each VIP or mark."""
-        found = {}
+        """{scene's number: rows}: the counters of services and destinations, of each VIP or mark."""
+        found, block = {}, []
         with self.place:
             for line in lib.run(IPVSADM, "-Ln", "--stats", "--exact").stdout.splitlines()[3:]:
                 if not line.lstrip().startswith("->"):
                     where = re.search(r"10\.9\.0\.(\d+)|2001:db8:9::(\w+)|FWM +(\d+)", line)
-                    block = found.setdefault(where and int(where[1] or where[2] or where[3]), [])
+                    block = []
+                    found.setdefault(where and int(where[1] or where[2] or where[3]), []).append(block)
                 block.append(" ".join(line.split()))
-        return found
+        return {number: in_order(blocks) for number, blocks in found.items()}
 
     def close(self):
         """Takes it down."""
@@ -323,14 +329,13 @@ class Scene:
     def listed(self):
         """What /proc/net/ip_vs has of the scene's services: weights and connections."""
         head = (f"{self._net[1]}:", f"[{self._net[3]}]:", f"{self.number:08X}")
-        found, ours = [], False
+        blocks = []
         for line in self.stage.place.proc("ip_vs").splitlines()[3:]:
             word = line.split()
             if word[0] != "->":
-                ours = word[1].startswith(head)
-            if ours:
-                found.append(" ".join(word))
-        return found
+                blocks.append([word[1].startswith(head)])
+            blocks[-1].append(" ".join(word))
+        return in_order(block[1:] for block in blocks if block[0])
 
     def end(self):
         """What has left and was not seen yet; settings are as they were."""
