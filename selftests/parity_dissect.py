@@ -17,6 +17,8 @@ FRAGMENT = 44
 # What tests send; segments count on from it.
 IDENT = 0x5352
 GUE_PORT = 6080
+# The director's own packets have identifiers of chance, any: tunnels, and errors, which are of another precedence.
+OWN = (bytes((10, 1, 0, 1)), bytes((10, 2, 0, 1)))
 # Messages that hold the packet they are about.
 ERRORS = {4: (3, 4, 5, 11, 12), 6: (1, 2, 3, 4)}
 
@@ -81,6 +83,8 @@ class Dissector:
         first, tos, total, ident, frag, ttl, proto, _, src, dst = struct.unpack("!BBHHHBBH4s4s", self.data[at:at + 20])
         size = (first & 15) * 4
         mark = f"{ident - IDENT:+}" if 0 <= ident - IDENT < 64 else "0" if not ident else "*"
+        if not quoted and (src in OWN or proto == ICMP and tos & 0xE0 == 0xC0):
+            mark = "*"
         flags = "".join(name for name, bit in (("RF ", 0x8000), ("DF ", 0x4000), ("MF ", 0x2000)) if frag & bit)
         # The stack writes its time into options of what it quotes, and leaves the sum.
         sums = "" if quoted or checksum(self.data[at:at + size]) == 0 else " sum wrong"
