@@ -2,12 +2,31 @@
 """Strangers who open connections without end: memory is bounded by conn_max, and who is in stays in."""
 
 import ipaddress
+import re
+import threading
 import time
 
+import genl
 import kernel
 import packet
 import wire
-from lib import CROWD, GHOST_SERVERS, MODULE, RLVS, VIP, Flow, each, each_method, wait_for
+from fwmark import configured
+from genl import Genl
+from lib import (
+    CROWD,
+    GHOST_SERVERS,
+    LADDRS,
+    METHODS,
+    MODULE,
+    RLVS,
+    VIP,
+    Flow,
+    Tap,
+    each,
+    each_method,
+    need_rlvs,
+    wait_for,
+)
 from packet import ACK, SYN, TCP, UDP
 
 SERVER = GHOST_SERVERS[0]
@@ -93,6 +112,68 @@ def test_recovery(world, method):
                          "the destination to count none")
     finally:
         world.adm("--set 0 0 300")
+
+
+@each_method
+def test_templates(world, method):
+    """Clients of a persistent service, each from two sides at once: one server each, and nothing of them stays."""
+    if method == "fullnat":
+        need_rlvs()
+    fresh()
+    clients, port = strangers(300 if kernel.DEBUG else 1500), world.port()
+    service = genl.service(VIP, port, UDP, flags=1, timeout=300)
+    dests = [genl.dest(addr, 53, method=METHODS[method]) for addr in GHOST_SERVERS[:4]]
+
+    def counted():
+        """The servers' connections and templates."""
+        rows = [line.split() for line in world.adm(f"-Ln --persistent-conn -u {VIP}:{port}").splitlines()[3:]]
+        return sum(dest.inactive for dest in world.dests(port, "UDP")), sum(int(row[3]) for row in rows)
+
+    def used():
+        return int(re.search(r"^Conns:\s*(\d+)", world.director.proc("ip_vs_status"), re.M)[1])
+
+    def send(sport):
+        """Sends a packet of each client; by FullNAT only its payload tells the server whose it is."""
+        with Tap(world.client, "c0") as tap:
+            for addr in clients:
+                tap.send(packet.ip(addr, VIP, UDP, packet.udp(addr, VIP, sport, port, addr.encode())))
+
+    with configured(world, service, *dests, laddrs=LADDRS[:2] if method == "fullnat" else ()), \
+            Tap(world.server, "s0", 32 << 20) as at_server:
+        before = held()
+        senders = [threading.Thread(target=send, args=(sport,)) for sport in (1025, 1026)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+        servers = {}
+        for seen in at_server.heard():
+            servers.setdefault(seen.payload.decode(), []).append(seen.dst)
+        assert sorted(servers) == sorted(clients), f"{len(servers)} of {len(clients)} clients were served"
+        astray = {client: found for client, found in servers.items() if len(found) != 2 or len(set(found)) != 1}
+        rows = world.conns(port)
+        owners = [row.client[0] for row in rows if row.client[1] == 0]
+        # Of ip_vs a client may get two templates.
+        assert len(astray) <= (0 if RLVS else 15), f"{len(astray)} clients, such as {list(astray.items())[:5]}"
+        assert set(owners) == set(clients), f"{len(owners)} templates, {len(set(owners))} of them different"
+        assert len(owners) - len(clients) <= (0 if RLVS else 15), f"{len(owners)} templates"
+        assert len(rows) == used() == 2 * len(clients) + len(owners), f"{len(rows)} are listed, {used()} counted"
+        assert counted() == (2 * len(clients), len(owners)), counted()
+        with world.settings(expire_nodest_conn=1), world.director, Genl("IPVS") as ipvs:
+            for addr in GHOST_SERVERS[:4]:
+                ipvs.call(genl.DEL_DEST, service + genl.dest(addr, 53, full=False))
+            wait_for(lambda: not world.conns(port) and used() == 0, 30, 0.2, lambda: f"{used()} to end")
+            wait_for(lambda: held() - before < len(clients) // 2, 10, 0.2, lambda: f"{held() - before} objects")
+            # They come back with what they counted.
+            for dest in dests:
+                ipvs.call(genl.NEW_DEST, service + dest)
+        assert counted() == (0, 0), counted()
+
+
+def held():
+    """Connections and templates that the allocator holds; 0 where it does not tell."""
+    names = ("rlvs_conn", "rlvs_template") if RLVS else ("ip_vs_conn",)
+    return sum(kernel.slab(name) or 0 for name in names)
 
 
 def test_log_is_bounded(world):

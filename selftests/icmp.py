@@ -121,10 +121,9 @@ def test_from_a_router(world, variant):
 @both
 def test_truncated(world, variant):
     """Too little of the quoted packet: nothing is translated, and the connection takes no harm."""
-    need_rlvs()
     with opened(world, variant) as (flow, arrived, answered):
         flow.clear()
-        for size in range(28):
+        for size in range(24):
             flow.at_server.send(error(3, 3, 0, arrived.data[:size], SERVER, arrived.src))
             flow.at_client.send(error(3, 3, 0, answered.data[:size], flow.client[0], VIP))
         # They may be forwarded as plain packets; none may be taken for one of the connection.
@@ -133,6 +132,14 @@ def test_truncated(world, variant):
         make = wire.udp_request if variant.endswith("udp") else \
             lambda flow, data: wire.tcp_request(flow, ACK, 1701, 5607, data)
         same(flow.request(make(flow, b"fine")), payload=b"fine")
+        # Its ports are enough.
+        for size in range(24, 28):
+            seen = clean(flow.reply(error(3, 3, 0, arrived.data[:size], SERVER, arrived.src)))
+            same(seen, src=VIP, dst=flow.client[0])
+            assert seen.payload[20:24] == answered.data[22:24] + answered.data[20:22], seen.payload.hex()
+            seen = clean(flow.to_server(error(3, 3, 0, answered.data[:size], flow.client[0], VIP)))
+            same(seen, dst=SERVER)
+            assert seen.payload[20:24] == arrived.data[22:24] + arrived.data[20:22], seen.payload.hex()
 
 
 @both

@@ -463,13 +463,14 @@ def test_sip_one_packet(world):
 # -- IPv6
 
 VIP6, SERVERS6 = "fd00:9::80", ["fd00:2::11", "fd00:2::12"]
+LADDRS6 = ["fd00:2::201", "fd00:2::202"]
 CLIENTS6 = ["fd00:1::1", "fd00:1::ffff:1", "fd00:1:0:1::1"]
 
 
 @contextlib.contextmanager
-def alone(world):
+def alone(world, method="nat"):
     """Clients and servers on the director itself; yields what sends from a client and tells its server."""
-    addrs = [VIP6, *SERVERS6, *CLIENTS6]
+    addrs = [VIP6, *SERVERS6, *CLIENTS6, *LADDRS6]
     world.director.sysctl("net.ipv6.conf.lo.disable_ipv6", 0)
     world.director.ip(*(f"addr add {addr}/128 dev lo nodad" for addr in addrs))
     with contextlib.ExitStack() as stack:
@@ -491,7 +492,7 @@ def alone(world):
             ready, _, _ = select.select(list(servers), [], [], 3 * kernel.SLOW)
             assert len(ready) == 1, "the packet reached no server"
             _, peer = ready[0].recvfrom(100)
-            assert peer[0] == client
+            assert peer[0] in LADDRS6 if method == "fullnat" else peer[0] == client, peer
             ready[0].sendto(b"told", peer)
             assert sock.recvfrom(100)[1][:2] == (VIP6, port)
             return servers[ready[0]]
@@ -505,25 +506,29 @@ def rows6(world):
                   for word in words if len(word[1]) == 39 and word[2] == "0000")
 
 
-def test_ipv6(world):
+@each_method
+def test_ipv6(world, method):
     """Clients of a prefix share a server, by address and by mark; templates are listed."""
-    port = world.port()
+    if method == "fullnat":
+        need_rlvs()
+    port, mark = world.port(), {"nat": 78, "fullnat": 79}[method]
     prefix = struct.pack("=I", 64)
     by_addr = genl.service(VIP6, port, UDP, flags=PERSISTENT, timeout=300, netmask=prefix)
-    by_mark = genl.service(78, socket.AF_INET6, flags=PERSISTENT, timeout=300, netmask=prefix)
-    dests = [genl.dest(addr, 53) for addr in SERVERS6]
-    with alone(world) as server, configured(world, by_addr, *dests):
+    by_mark = genl.service(mark, socket.AF_INET6, flags=PERSISTENT, timeout=300, netmask=prefix)
+    dests = [genl.dest(addr, 53, method=METHODS[method]) for addr in SERVERS6]
+    laddrs = LADDRS6 if method == "fullnat" else ()
+    with alone(world, method) as server, configured(world, by_addr, *dests, laddrs=laddrs):
         first = server(CLIENTS6[0], port)
         second, = set(SERVERS6) - {first}
         assert [server(client, port) for client in CLIENTS6] == [first, first, second]
-        with configured(world, by_mark, *dests):
-            first_by_mark = server(CLIENTS6[0], 53, 78)
-            assert server(CLIENTS6[1], 53, 78) == first_by_mark != server(CLIENTS6[2], 53, 78)
-        asked = f"{port:04X}"
+        with configured(world, by_mark, *dests, laddrs=laddrs):
+            first_by_mark = server(CLIENTS6[0], 53, mark)
+            assert server(CLIENTS6[1], 53, mark) == first_by_mark != server(CLIENTS6[2], 53, mark)
+        asked, marked_so = f"{port:04X}", f"0:{mark:x}::"
         expected = [("UDP", "fd00:1::", "0000", VIP6, asked, first, "0035", ASSURED),
                     ("UDP", "fd00:1:0:1::", "0000", VIP6, asked, second, "0035", ASSURED),
-                    ("IP", "fd00:1::", "0000", "0:4e::", "0000", first_by_mark, "0000", ASSURED)]
-        listed = rows6(world)
+                    ("IP", "fd00:1::", "0000", marked_so, "0000", first_by_mark, "0000", ASSURED)]
+        listed = [row for row in rows6(world) if row[3] == marked_so or row[4] == asked]
         assert set(expected) <= set(listed) and len(listed) == 4, listed
 
 
