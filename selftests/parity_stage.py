@@ -271,6 +271,8 @@ class Scene:
         """Writes one of the balancer's sysctls; the scene's end sets it back."""
         with self.stage.place, open(f"{SETTINGS}/{name}", "r+", encoding="ascii") as file:
             self._before.setdefault(name, file.read())
+            # Behind the beginning what is written has no effect.
+            file.seek(0)
             file.write(f"{value}\n")
 
     def changes(self):
