@@ -9,7 +9,7 @@ import genl
 import packet
 from farm import FAMILY, V4, Flow, listen, service, upload
 from fwmark import configured, marked
-from lib import each, same
+from lib import each, need_rlvs, same
 from packet import ACK, FIN, PSH, RST, SYN
 
 SPOILS_WORLD = True
@@ -41,6 +41,19 @@ def test_bytes(world, variant):
             for data in sent:
                 seen = flow.request(data)
                 assert seen.data == aged(data), f"{seen.data[:60].hex()} is not {aged(data)[:60].hex()}"
+
+
+@families
+def test_forged_toa(world, variant):
+    """An option that FullNAT's servers would believe does not reach them by this method either."""
+    need_rlvs()
+    farm.prepare(world)
+    on = FAMILY[variant]
+    forged = packet.toa("192.0.2.66", 666)
+    with service(world, on, [(on.server, 8080)]) as port, Flow(world, on, port) as flow:
+        for flags, payload in ((SYN, b""), (ACK, b""), (PSH | ACK, b"data")):
+            expected = aged(flow.tcp(flags, payload, options=b"\1" * len(forged)))
+            assert flow.request(flow.tcp(flags, payload, options=forged)).data == expected
 
 
 @families

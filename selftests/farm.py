@@ -201,9 +201,9 @@ def ip(src, dst, proto, payload, *, ttl=64, tos=0, frag=packet.DF, ident=0x1234)
     return struct.pack("!IHBB16s16s", 6 << 28 | tos << 20, len(payload), proto, ttl, packed(src), packed(dst)) + payload
 
 
-def tcp(src, dst, sport, dport, flags, payload=b"", seq=1000, **how):
+def tcp(src, dst, sport, dport, flags, payload=b"", seq=1000, options=b"", **how):
     """A TCP packet of the addresses' family."""
-    segment = packet.tcp("0.0.0.0", "0.0.0.0", sport, dport, flags, seq, payload=payload, check=0)
+    segment = packet.tcp("0.0.0.0", "0.0.0.0", sport, dport, flags, seq, payload=payload, options=options, check=0)
     check = l4_sum(src, dst, TCP, segment)
     return ip(src, dst, TCP, segment[:16] + struct.pack("!H", check) + segment[18:], **how)
 

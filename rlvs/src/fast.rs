@@ -160,7 +160,7 @@ fn send<'a, A: Carried>(
     let Some(bytes) = packet.writable(headers.len()) else {
         return Ok(drop(way, packet, Counter::NoMemory));
     };
-    if let (Segment::Tcp(_), Direction::Original, Some(_)) = (headers.segment, direction, ends) {
+    if let (Segment::Tcp(_), Direction::Original) = (headers.segment, direction) {
         strip::<A>(way.settings, way.counters, bytes, checksum);
     }
     let aged = A::decrement_hops(bytes);

@@ -57,7 +57,8 @@ use rlvs_core::{
         rewrite::{
             self,
             L4Checksum, //
-        }, //
+        },
+        tcp, //
     }, //
 };
 
@@ -175,12 +176,20 @@ impl<'a> Way<'a> {
 /// Sends a client's packet to the real server.
 pub(crate) fn to_server<A: Carried>(
     way: &Way<'_>,
-    packet: Packet<'_>,
+    mut packet: Packet<'_>,
     headers: &Headers<A>,
     entry: &ConnEntry<A>,
 ) -> Verdict {
     match entry.via {
         Via::Nat | Via::FullNat(_) => rewrite_to_server(way, packet, headers, entry),
+        _ if headers.segment.header_len() > tcp::MIN_LEN => {
+            let checksum = checksum_of(&packet);
+            let Some(bytes) = packet.writable(headers.len()) else {
+                return way.drop(packet, Counter::NoMemory);
+            };
+            fullnat::strip(way, bytes, headers, checksum);
+            pass(way, packet, &headers.ip, entry)
+        }
         _ => pass(way, packet, &headers.ip, entry),
     }
 }
