@@ -13,3 +13,6 @@
 #include <net/ip.h>
 #include <net/netns/generic.h>
 #include <net/route.h>
+
+/* Exported to modules, declared in net/netfilter/nf_internals.h, which is not. */
+void nf_queue_nf_hook_drop(struct net *net);

@@ -235,7 +235,7 @@ __helper u32 rust_helper_rlvs_skb_mark(const struct sk_buff *skb)
 	return skb->mark;
 }
 
-__helper bool rust_helper_rlvs_skb_has_dst(const struct sk_buff *skb)
+__helper struct dst_entry *rust_helper_rlvs_skb_dst(const struct sk_buff *skb)
 {
 	return skb_dst(skb);
 }
@@ -604,6 +604,20 @@ __helper bool rust_helper_rlvs_ct_is_old(const struct sk_buff *skb)
 #endif
 }
 
+/* Has conntrack keep a connection that it has just met. False: the packet must not go on. */
+__helper bool rust_helper_rlvs_ct_confirm(struct sk_buff *skb)
+{
+#if IS_ENABLED(CONFIG_NF_CONNTRACK)
+	const struct nf_ct_hook *hook = rcu_dereference(nf_ct_hook);
+	enum ip_conntrack_info ctinfo;
+	struct nf_conn *ct = nf_ct_get(skb, &ctinfo);
+
+	if (hook && ct && !nf_ct_is_confirmed(ct))
+		return hook->confirm(skb) == NF_ACCEPT;
+#endif
+	return true;
+}
+
 /* Has conntrack forget a connection. Its module is not one of ours, and may not be there. */
 __helper void rust_helper_rlvs_ct_forget(struct net *net, u16 family, u8 proto, const void *src, const void *dst,
 					 size_t len, u16 sport, u16 dport)
@@ -840,17 +854,6 @@ __helper void rust_helper_rlvs_send_outer6(struct net *net, struct sk_buff *skb)
 #endif
 }
 
-/* Is the packet on its way to this host itself? */
-__helper bool rust_helper_rlvs_skb_goes_here4(const struct sk_buff *skb)
-{
-	return skb_rtable(skb)->rt_flags & RTCF_LOCAL;
-}
-
-__helper bool rust_helper_rlvs_skb_goes_here6(const struct sk_buff *skb)
-{
-	return dst_dev(skb_dst(skb))->flags & IFF_LOOPBACK;
-}
-
 /* Tells the socket that has sent a packet how long packets may be on its way. */
 __helper void rust_helper_rlvs_skb_tell_mtu(struct sk_buff *skb, u32 mtu)
 {
@@ -985,12 +988,7 @@ __helper void rust_helper_rlvs_skb_unroute6(struct sk_buff *skb)
 	skb->protocol = htons(ETH_P_IPV6);
 }
 
-/* Tells the sender of a packet, which starts at its IP header, what is wrong with it. */
-__helper void rust_helper_rlvs_relay4(struct sk_buff *skb, u8 type, u8 code, u32 info)
-{
-	icmp_send(skb, type, code, htonl(info));
-}
-
+/* Tells the sender of a packet, which starts at its IPv6 header, what is wrong with it. */
 __helper void rust_helper_rlvs_relay6(struct sk_buff *skb, u8 type, u8 code, u32 info)
 {
 #if IS_ENABLED(CONFIG_IPV6)

@@ -38,6 +38,7 @@ use crate::{
             Watcher, //
         },
         netfilter::{
+            self,
             Hook,
             HookSet, //
         },
@@ -340,6 +341,10 @@ impl PerNet for NetState {
         self.ipv6_hooks.unregister(net);
         self.defrag6.disable(net);
         self.work.stop();
+    }
+
+    fn exit(self: Pin<&Self>, net: &Net) {
+        netfilter::drop_queued(net);
     }
 }
 

@@ -40,6 +40,15 @@ impl Packet<'_> {
         }
     }
 
+    /// Has conntrack keep the packet's connection, if it has just met it: at the end of the packet's way
+    /// that would be done, and another packet is to go there. False leaves one that must not go on.
+    ///
+    /// The caller holds the RCU read lock, as every hook does.
+    pub(crate) fn confirm_tracked(&mut self) -> bool {
+        // SAFETY: By the type invariants of `Packet`.
+        unsafe { bindings::rlvs_ct_confirm(self.as_ptr()) }
+    }
+
     /// Does conntrack know the packet's connection from earlier packets?
     pub(crate) fn is_tracked_already(&self) -> bool {
         // SAFETY: By the type invariants of `Packet`.

@@ -32,7 +32,8 @@ use kernel::{
         Atomic,
         Full, //
     },
-    types::Opaque, //
+    types::Opaque,
+    warn_on, //
 };
 
 /// Where in a packet's way a hook stands.
@@ -234,4 +235,21 @@ impl<S: PerNet> HookSet<S> {
         // CAST: At most `HOOKS`.
         self.hooks.len().min(HOOKS) as c_uint
     }
+}
+
+impl<S> Drop for HookSet<S> {
+    fn drop(&mut self) {
+        warn_on!(self.registered.load(Acquire) != 0);
+    }
+}
+
+/// Drops what programs (NFQUEUE) hold of a namespace's packets, lest one of them goes on to a function of a module
+/// that is gone. Process context, after the module's hooks were unregistered and a grace period.
+///
+/// Unregistering does the same, but a hook that still runs may queue another packet after that.
+///
+/// C source: [`net/netfilter/nf_queue.c`](srctree/net/netfilter/nf_queue.c)
+pub(crate) fn drop_queued(net: &Net) {
+    // SAFETY: The namespace is valid.
+    unsafe { bindings::nf_queue_nf_hook_drop(net.as_ptr()) };
 }

@@ -69,6 +69,9 @@ pub(crate) trait PerNet: Sized + Send + Sync + 'static {
     /// a grace period it is dropped. Process context.
     fn pre_exit(self: Pin<&Self>, net: &Net);
 
+    /// Nobody can find the state any more; it is dropped next. Process context.
+    fn exit(self: Pin<&Self>, _net: &Net) {}
+
     /// The state of a namespace; `None` before it was made and where there is none.
     #[inline]
     fn of(net: &Net) -> Option<&Self> {
@@ -191,6 +194,8 @@ impl<T: PerNet> Subsys<T> {
         let net = unsafe { Net::from_raw(net) };
         if let Some(slot) = T::SUBSYS.slot(net) {
             if slot.ready.xchg(0, kernel::sync::atomic::Full) != 0 {
+                // SAFETY: It is initialised, and lies in the slot until it is dropped there.
+                unsafe { Pin::new_unchecked(slot.state.assume_init_ref()) }.exit(net);
                 // SAFETY: It is initialised, and by the contract of `pre_exit` nobody finds it any
                 // more.
                 unsafe { slot.state.as_ptr().cast_mut().drop_in_place() };

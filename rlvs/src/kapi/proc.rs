@@ -28,8 +28,8 @@ use kernel::{
 
 /// What a file shows.
 pub(crate) trait Show: 'static {
-    /// Prints the record of that number, and says which is the next one: any number that `i64`
-    /// holds too, or `None` at the end. Process context.
+    /// Prints the record of that number, and says which is the next one: any higher number that
+    /// `i64` holds too, or `None` at the end. Process context.
     ///
     /// The first record is 0. A record that does not fit the reader's buffer is asked for again,
     /// and a number may be that of a record that has meanwhile gone.
@@ -41,7 +41,8 @@ pub(crate) trait Show: 'static {
 struct Cursor {
     net: bindings::seq_net_private,
     record: u64,
-    next: Option<u64>,
+    /// The record after it; 0 at the end.
+    next: u64,
 }
 
 /// A file, to be read only.
@@ -113,11 +114,10 @@ unsafe extern "C" fn next(
 ) -> *mut c_void {
     // SAFETY: By the contract of this function.
     let cursor = unsafe { cursor(seq) };
-    let next = cursor
-        .next
-        .and_then(|next| bindings::loff_t::try_from(next).ok());
+    // What `loff_t` does not hold there is not.
+    let next = bindings::loff_t::try_from(cursor.next).unwrap_or(0);
     // SAFETY: By the contract of this function.
-    unsafe { *pos = next.unwrap_or(-1) };
+    unsafe { *pos = if next == 0 { -1 } else { next } };
     // SAFETY: By the contract of this function.
     unsafe { start(seq, pos) }
 }
@@ -135,7 +135,7 @@ unsafe extern "C" fn show<S: Show>(seq: *mut bindings::seq_file, _record: *mut c
     let (cursor, net) = unsafe { (cursor(seq), Net::from_raw(bindings::rlvs_seq_file_net(seq))) };
     // SAFETY: By the contract of this function.
     let out = unsafe { SeqFile::from_raw(seq) };
-    cursor.next = S::show(net, cursor.record, out);
+    cursor.next = S::show(net, cursor.record, out).unwrap_or(0);
     0
 }
 

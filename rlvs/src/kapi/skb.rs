@@ -308,7 +308,7 @@ impl Packet<'_> {
     #[inline]
     pub(crate) fn has_route(&self) -> bool {
         // SAFETY: By the type invariants.
-        unsafe { bindings::rlvs_skb_has_dst(self.as_ptr()) }
+        !unsafe { bindings::rlvs_skb_dst(self.as_ptr()) }.is_null()
     }
 
     /// Does it come from a raw socket that wants its packets left alone?

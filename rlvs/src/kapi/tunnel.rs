@@ -75,13 +75,6 @@ pub(crate) trait Nested: Inet {
     ///
     /// `skb` is valid, and starts at a linear header of the family.
     unsafe fn relay(skb: *mut bindings::sk_buff, kind: u8, code: u8, info: u32);
-
-    /// Is a packet on its way to this host itself?
-    ///
-    /// # Safety
-    ///
-    /// `skb` is a valid packet of the family with a route.
-    unsafe fn goes_here(skb: *mut bindings::sk_buff) -> bool;
 }
 
 impl Nested for Ipv4Addr {
@@ -113,12 +106,7 @@ impl Nested for Ipv4Addr {
 
     unsafe fn relay(skb: *mut bindings::sk_buff, kind: u8, code: u8, info: u32) {
         // SAFETY: By the contract of the trait.
-        unsafe { bindings::rlvs_relay4(skb, kind, code, info) };
-    }
-
-    unsafe fn goes_here(skb: *mut bindings::sk_buff) -> bool {
-        // SAFETY: By the contract of the trait.
-        unsafe { bindings::rlvs_skb_goes_here4(skb) }
+        unsafe { bindings::rlvs_icmp_send(skb, kind.into(), code.into(), info) };
     }
 }
 
@@ -153,11 +141,6 @@ impl Nested for Ipv6Addr {
     unsafe fn relay(skb: *mut bindings::sk_buff, kind: u8, code: u8, info: u32) {
         // SAFETY: By the contract of the trait.
         unsafe { bindings::rlvs_relay6(skb, kind, code, info) };
-    }
-
-    unsafe fn goes_here(skb: *mut bindings::sk_buff) -> bool {
-        // SAFETY: By the contract of the trait.
-        unsafe { bindings::rlvs_skb_goes_here6(skb) }
     }
 }
 
@@ -298,7 +281,7 @@ impl Packet<'_> {
     #[inline]
     pub(crate) fn goes_here<A: Nested>(&self) -> bool {
         // SAFETY: By the type invariants; who handles a packet has seen that it has a route.
-        unsafe { A::goes_here(self.as_ptr()) }
+        unsafe { A::is_local(bindings::rlvs_skb_dst(self.as_ptr())) }
     }
 
     /// Tells the socket on this host that has sent the packet how long packets may be on its way.

@@ -90,6 +90,9 @@ fn through<I: Carried, O: Carried>(
         Some(problem) => return super::refuse(way, packet, ip, problem),
         None => {}
     }
+    if entry.is_tracked() && !packet.confirm_tracked() {
+        return packet.drop();
+    }
     let sport = match tunnel {
         Tunnel::Gue { .. } => packet.flow_port(way.net),
         _ => 0,
