@@ -6,6 +6,7 @@ import itertools
 import socket
 import struct
 
+import conntrack
 import farm
 import packet
 from farm import FAMILY, Flow, l4_sum, listen, service, upload
@@ -340,3 +341,15 @@ def test_from_here(world, kind):
         world.director.sysctl("net.ipv4.conf.ds.accept_local", 0)
         world.server.ip(f"rule del from {on.vip} to {on.director} lookup main prio 1")
         world.director.run("ip", "route", "flush", "cache")
+
+
+@each("4in4", "4in6")
+def test_conntrack(world, pair):
+    """With conntrack=1 the client's half of the connection is kept there."""
+    inner, outer = FAMILY[pair[0]], FAMILY[pair[-1]]
+    with world.settings(conntrack=1), conntrack.ruled(world, conntrack.WATCH), \
+            tunnelled(world, inner, outer, "ipip") as port, Flow(world, inner, port) as flow:
+        flow.request(flow.tcp(SYN))
+        flow.request(flow.tcp(ACK))
+        line, = conntrack.known(world, port)
+        assert f"src={inner.client} dst={inner.vip} sport={flow.cport} dport={port}" in line, line

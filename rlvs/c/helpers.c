@@ -604,6 +604,20 @@ __helper bool rust_helper_rlvs_ct_is_old(const struct sk_buff *skb)
 #endif
 }
 
+/* Has conntrack not mind the windows of a TCP connection that it has just met. */
+__helper void rust_helper_rlvs_ct_be_liberal(struct sk_buff *skb)
+{
+#if IS_ENABLED(CONFIG_NF_CONNTRACK)
+	enum ip_conntrack_info ctinfo;
+	struct nf_conn *ct = nf_ct_get(skb, &ctinfo);
+
+	if (!ct || nf_ct_is_confirmed(ct) || nf_ct_protonum(ct) != IPPROTO_TCP)
+		return;
+	ct->proto.tcp.seen[IP_CT_DIR_ORIGINAL].flags |= IP_CT_TCP_FLAG_BE_LIBERAL;
+	ct->proto.tcp.seen[IP_CT_DIR_REPLY].flags |= IP_CT_TCP_FLAG_BE_LIBERAL;
+#endif
+}
+
 /* Has conntrack keep a connection that it has just met. False: the packet must not go on. */
 __helper bool rust_helper_rlvs_ct_confirm(struct sk_buff *skb)
 {

@@ -286,6 +286,7 @@ fn is_awaited<A: Carried>(state: &NetState, way: &Way<'_>, original: &Tuple<A>) 
         Some(hit) if hit.index != ORIGINAL => false,
         Some(hit) if hit.entry.is_expired(way.now, &state.timeouts) => {
             conns.end(hit.entry, way.guard);
+            xmit::untrack(way.net, hit.entry);
             false
         }
         Some(hit) => {
@@ -357,7 +358,7 @@ fn publish<'g, A: Carried>(
     answers: Role,
     conn: Conn,
 ) -> Option<&'g ConnEntry<A>> {
-    if state.conns.len() >= state.settings.conn_max() {
+    if state.is_full() {
         return None;
     }
     let entry = A::of(&CONN_CACHES).alloc(Entry::new(keys, conn)).ok()?;

@@ -400,9 +400,10 @@ fn connection<A: Carried>(
         // Only what is routed to this host is scheduled: see `open::open`.
         return packet.accept();
     }
-    if entry.is_expired(way.now, &state.timeouts) {
-        A::of(&state.conns).end(entry, way.guard);
-        return open::open(state, way, packet, headers);
+    if entry.is_expired(way.now, &state.timeouts)
+        || index == ORIGINAL && is_over(way, entry, segment)
+    {
+        return anew(state, way, packet, headers, entry);
     }
     if index != ORIGINAL {
         entry.saw(
@@ -417,18 +418,6 @@ fn connection<A: Carried>(
             return ftp::to_client(state, way, packet, headers, entry);
         }
         return xmit::to_client(way, packet, headers, entry);
-    }
-    if is_over(way, entry, segment) {
-        A::of(&state.conns).end(entry, way.guard);
-        if entry.is_tracked() {
-            let known = packet.is_tracked_already();
-            xmit::untrack(way.net, entry);
-            if known {
-                // What conntrack knows is attached to the packet: the client's next one will do.
-                return packet.drop();
-            }
-        }
-        return open::open(state, way, packet, headers);
     }
     if !entry.dest.is_available() {
         return way.drop(packet, Counter::DestGone);
@@ -445,6 +434,27 @@ fn connection<A: Carried>(
         return ftp::to_server(state, way, packet, headers, entry);
     }
     xmit::to_server(way, packet, headers, entry)
+}
+
+/// A packet that comes when its connection has ended.
+#[cold]
+fn anew<A: Carried>(
+    state: &NetState,
+    way: &Way<'_>,
+    packet: Packet<'_>,
+    headers: &Headers<A>,
+    entry: &ConnEntry<A>,
+) -> Verdict {
+    A::of(&state.conns).end(entry, way.guard);
+    if entry.is_tracked() {
+        let known = packet.is_tracked_already();
+        xmit::untrack(way.net, entry);
+        if known {
+            // What conntrack knows is attached to the packet: the client's next one will do.
+            return packet.drop();
+        }
+    }
+    open::open(state, way, packet, headers)
 }
 
 /// Does the client open a new connection with the tuple of one that is over, or that has lost its real

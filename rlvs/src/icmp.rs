@@ -25,7 +25,10 @@ use crate::{
         }, //
     },
     netns::NetState,
-    open,
+    open::{
+        self,
+        Refusal, //
+    },
     xmit::{
         self,
         Way, //
@@ -74,8 +77,10 @@ pub(crate) fn handle<A: Carried>(
                 Err(packet) => packet,
             };
             match open::by_error(state, way, &mut packet, inner, tuple) {
-                Some(entry) => (entry, ORIGINAL),
-                None => return packet.accept(),
+                Ok(entry) => (entry, ORIGINAL),
+                Err(Refusal::Drop(why)) => return way.drop(packet, why),
+                Err(Refusal::Exhausted) => return packet.drop(),
+                Err(Refusal::Pass | Refusal::Opened) => return packet.accept(),
             }
         }
     };

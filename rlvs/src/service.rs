@@ -188,6 +188,13 @@ pub(crate) struct Snapshot {
     pub(crate) slots: KVVec<Slot>,
 }
 
+impl Snapshot {
+    /// Is each packet of a protocol scheduled anew?
+    pub(crate) fn is_alone(&self, proto: u8) -> bool {
+        self.one_packet && proto == IPPROTO_UDP
+    }
+}
+
 /// A destination in a snapshot.
 pub(crate) struct Slot {
     /// The destination.

@@ -40,6 +40,13 @@ impl Packet<'_> {
         }
     }
 
+    /// If conntrack has just met the packet's TCP connection, it is not to mind sequence numbers: bytes come
+    /// and go on their way between the ends.
+    pub(crate) fn loosen_tracking(&mut self) {
+        // SAFETY: By the type invariants of `Packet`.
+        unsafe { bindings::rlvs_ct_be_liberal(self.as_ptr()) }
+    }
+
     /// Has conntrack keep the packet's connection, if it has just met it: at the end of the packet's way
     /// that would be done, and another packet is to go there. False leaves one that must not go on.
     ///

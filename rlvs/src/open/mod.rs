@@ -78,8 +78,7 @@ use rlvs_core::{
             Segment, //
         },
         ip::Header,
-        sctp,
-        IPPROTO_UDP, //
+        sctp, //
     }, //
 };
 
@@ -88,7 +87,7 @@ use rlvs_core::{
 const LEASE_TRIES: usize = 8;
 
 /// Why there is no connection.
-enum Refusal {
+pub(crate) enum Refusal {
     /// The packet is somebody else's.
     Pass,
     /// Drop the packet and count it.
@@ -216,21 +215,21 @@ pub(crate) fn by_error<'g, A: Carried>(
     packet: &mut Packet<'_>,
     quoted: Header<A>,
     tuple: Tuple<A>,
-) -> Option<&'g ConnEntry<A>> {
+) -> Result<&'g ConnEntry<A>, Refusal> {
     if !state.settings.schedule_icmp() || way.point == Point::Forward {
-        return None;
+        return Err(Refusal::Pass);
     }
-    let headers = Headers::unseen(quoted, tuple)?;
+    let headers = Headers::unseen(quoted, tuple).ok_or(Refusal::Pass)?;
     let wanted = Wanted {
         mark: packet.mark(),
         proto: tuple.proto,
         addr: tuple.dst.into(),
         port: tuple.dport,
     };
-    let service = state.services.find(way.net, &wanted, way.guard)?;
-    match schedule(state, way, service, packet, &headers) {
-        Ok(Opened::Kept(entry)) => Some(entry),
-        _ => None,
+    let service = state.services.find(way.net, &wanted, way.guard);
+    match schedule(state, way, service.ok_or(Refusal::Pass)?, packet, &headers)? {
+        Opened::Kept(entry) => Ok(entry),
+        Opened::Once(_) => Err(Refusal::Pass),
     }
 }
 
@@ -313,7 +312,7 @@ fn schedule<'g, A: Carried>(
         state.filter.add(tuple.dst.into());
     }
     let traffic = &goal.slot.dest.traffic;
-    if snapshot.one_packet && tuple.proto == IPPROTO_UDP {
+    if snapshot.is_alone(tuple.proto) {
         let (entry, _) = connection(state, snapshot, &goal, tuple, &headers.segment)?;
         if let Some(template) = goal.template {
             template.count();
@@ -395,7 +394,8 @@ fn connection<A: Carried>(
         segment.first_state(),
         via,
         toa,
-        state.settings.conntrack(),
+        // Where the next packet of one-packet scheduling goes has nothing to do with this one.
+        state.settings.conntrack() && !snapshot.is_alone(tuple.proto),
         goal.template.map(Control::new),
     );
     if is_ftp {
@@ -445,7 +445,7 @@ fn bypass<'g, A: Carried>(
         .alloc(Entry::new([*tuple, nowhere], conn))
         .ok()?;
     let snapshot = service.snapshot.load(way.guard)?;
-    if snapshot.one_packet && tuple.proto == IPPROTO_UDP {
+    if snapshot.is_alone(tuple.proto) {
         return Some(Opened::Once(entry));
     }
     let conns = A::of(&state.conns);

@@ -299,6 +299,9 @@ pub(crate) fn claim<A: Carried>(
             dst: (new.src, new.sport),
         });
         packet.claim_tracked(answers.as_ref());
+        if entry.is_control() {
+            packet.loosen_tracking();
+        }
     } else {
         packet.claim();
     }
