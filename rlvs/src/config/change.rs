@@ -317,6 +317,7 @@ impl Config {
             member.dest.configure(&spec);
         }
         entry.publish(snapshot, Some(Change::Edited));
+        self.pools.outdate();
         self.changed();
         Ok(())
     }
