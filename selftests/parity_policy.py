@@ -139,7 +139,7 @@ def removed(scene, way, proto, expire, other):
     flow.opens()
     key, method = flow.key(), METHODS[way[0]]
     rest = [f"-a {key} -r {at(scene.server(2, way[2]), flow.dport)} {method}"] if other else []
-    scene.adm(f"-d {key} -r {at(flow.server, flow.dport)}", *rest)
+    scene.adm(f"-d {key} -r {at(flow.server, flow.dport)}", *rest, ends=expire)
     scene.c("data", flow.data())
     scene.c("data again", flow.data())
     scene.c("anew", flow.first())
@@ -156,7 +156,7 @@ def renewed(scene, way, proto, expire):
     scene.setting("expire_nodest_conn", expire)
     flow.service()
     flow.opens()
-    scene.adm(f"-D {flow.key()}")
+    scene.adm(f"-D {flow.key()}", ends=expire)
     scene.c("data", flow.data())
     scene.c("anew", Flow(scene, proto, way[0], way[2], number=3).first())
     # It starts from 0, but for mainline that is what was summed up last, within two seconds.

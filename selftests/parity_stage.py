@@ -262,9 +262,12 @@ class Scene:
             label += f" [{self._labels[label]}]"
         self.steps.append((label, text))
 
-    def adm(self, *lines):
-        """Runs stock ipvsadm with these lines; $vip and the like are replaced."""
+    def adm(self, *lines, ends=False):
+        """Runs stock ipvsadm with these lines; what `ends` all connections does so a little later."""
         told = self.stage.adm.run(lines).splitlines()
+        limit = time.monotonic() + 2 * kernel.SLOW
+        while ends and any(left for _, left in self.stage.conns(self._ours)) and time.monotonic() < limit:
+            time.sleep(0.002)
         self.step("ipvsadm: " + "; ".join(lines), "\n".join(told + self.changes()))
 
     def setting(self, name, value):

@@ -197,6 +197,8 @@ pub(crate) struct NetState {
     drop_counter: Atomic<u32>,
     /// Whether the work was asked to run at once: 0, or one of the constants below.
     kicked: Atomic<i32>,
+    /// Whether connections are to end because their destination was deleted.
+    orphaned: Atomic<bool>,
     /// When a shortage was last logged, in jiffies.
     logged: Atomic<u32>,
 }
@@ -328,6 +330,7 @@ impl PerNet for NetState {
             available: Atomic::new(u64::MAX),
             drop_counter: Atomic::new(1),
             kicked: Atomic::new(0),
+            orphaned: Atomic::new(false),
             logged: Atomic::new(time::now().wrapping_sub(time::HZ)),
         }? Error)
     }
@@ -352,11 +355,16 @@ impl Deferred for NetState {
     /// Runs at least once a second while there is something to do, more often if much is configured.
     fn run(&self, net: &Net) {
         let kicked = self.kicked.load(Relaxed) == KICKED;
+        // From the middle of a table on it takes one run more to have seen all of it.
+        let runs = match self.orphaned.xchg(false, Full) {
+            true => RUNS_PER_PASS.wrapping_add(1),
+            false => 1,
+        };
         let now = time::now();
-        if kicked || time::until(self.collect_at.load(Relaxed), now, PERIOD) == 0 {
+        if kicked || runs > 1 || time::until(self.collect_at.load(Relaxed), now, PERIOD) == 0 {
             self.kicked.xchg(0, Full);
             self.collect_at.store(now.wrapping_add(time::HZ), Relaxed);
-            self.tend_conns(net);
+            self.tend_conns(net, runs);
         }
         let mut busy = true;
         if time::until(self.step_at.load(Relaxed), now, PERIOD) == 0 {
@@ -383,16 +391,23 @@ impl NetState {
         }
     }
 
-    /// Looks at memory, sizes the tables, collects what has expired.
-    fn tend_conns(&self, net: &Net) {
+    /// Looks at memory, sizes the tables, collects what has expired in so many runs.
+    fn tend_conns(&self, net: &Net, runs: usize) {
         let available = mem::available_pages();
         self.available.store(available, Relaxed);
         self.settings.defend(available);
         if self.settings.drops_entries() {
             self.drop_entries(net);
         }
-        self.tend::<Ipv4Addr>(net);
-        self.tend::<Ipv6Addr>(net);
+        for _ in 0..runs {
+            self.tend::<Ipv4Addr>(net);
+            self.tend::<Ipv6Addr>(net);
+            self.tend_templates();
+        }
+    }
+
+    /// Sizes and collects the templates.
+    fn tend_templates(&self) {
         let orphans = self.settings.expire_nodest_conn();
         let is_over = |entry: &TemplateEntry| {
             let template: &Template = entry;
@@ -537,6 +552,13 @@ impl Plane for NetState {
             self.filter.clear();
         }
         Ok(())
+    }
+
+    fn dismissed(&self) {
+        if self.settings.expire_nodest_conn() {
+            self.orphaned.store(true, Relaxed);
+            self.work.kick();
+        }
     }
 }
 

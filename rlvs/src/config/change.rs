@@ -351,6 +351,7 @@ impl Config {
         let counted = self.departed.bury(&mut plots, *id, member);
         self.mixed = self.mixed.wrapping_sub(mixed(id, addr));
         entry.retired = entry.retired.wrapping_add(&counted);
+        plane.dismissed();
         self.pools.outdate();
         self.changed();
         Ok(())
@@ -455,6 +456,7 @@ impl Config {
             self.mixed = self.mixed.wrapping_sub(mixed(&id, member.dest.addr));
             self.departed.bury(plots, id, member);
         }
+        plane.dismissed();
     }
 
     /// Tells the packet path, which cannot refuse: only hooks that are not there yet can fail.

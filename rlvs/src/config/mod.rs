@@ -108,6 +108,9 @@ pub(crate) trait Plane {
     /// There are so many services of each family now: packets are looked at only while there are
     /// some. Process context, under the config's lock.
     fn services_changed(&self, net: &Net, ipv4: usize, ipv6: usize) -> Result;
+
+    /// Destinations were deleted: their connections may be of no use any more.
+    fn dismissed(&self);
 }
 
 /// The configuration of a namespace.
