@@ -209,6 +209,15 @@ __helper void rust_helper_rlvs_skb_void_complete(struct sk_buff *skb)
 		skb->ip_summed = CHECKSUM_NONE;
 }
 
+/* Makes the first `len` bytes private and linear; they are about to change. Of most packets they are both. */
+__helper bool rust_helper_rlvs_skb_writable(struct sk_buff *skb, unsigned int len)
+{
+	if ((len > skb_headlen(skb) || skb_cloned(skb)) && skb_ensure_writable(skb, len))
+		return false;
+	rust_helper_rlvs_skb_void_complete(skb);
+	return true;
+}
+
 __helper bool rust_helper_rlvs_skb_pull(struct sk_buff *skb, unsigned int len)
 {
 	return pskb_may_pull(skb, len);

@@ -226,6 +226,12 @@ impl Conn {
             && self.word.load(Relaxed) & (TOA | TRACKED | CONTROL) == 0
     }
 
+    /// Will its template have to be told once it is established?
+    #[inline]
+    pub(crate) fn is_unassured(&self) -> bool {
+        self.word.load(Relaxed) & UNASSURED != 0
+    }
+
     /// The state it is in.
     #[inline]
     pub(crate) fn state(&self) -> State {
@@ -265,9 +271,20 @@ impl Conn {
         self.word.load(Relaxed) & TOA != 0
     }
 
-    /// Notes a packet of so many bytes: counts it, and takes down its time and what it does to the
-    /// state. `secure` tells whether `secure_tcp` is active.
+    /// Notes a packet of so many bytes that does nothing to the state: counts it, and takes down its time.
     #[inline(always)]
+    pub(crate) fn passed(&self, direction: Direction, bytes: u32, now: u32, bh: &BhDisabled) {
+        self.count(direction, bytes, bh);
+        if direction == Direction::Original && self.word.load(Relaxed) & PACKETS < MANY {
+            self.count_few();
+        }
+        if now.wrapping_sub(self.seen.load(Relaxed)) >= GRAIN {
+            self.seen.store(now, Relaxed);
+        }
+    }
+
+    /// Notes any packet: takes the state a step, too. `secure` tells whether `secure_tcp` is active.
+    #[inline]
     pub(crate) fn saw(
         &self,
         direction: Direction,
@@ -277,17 +294,11 @@ impl Conn {
         secure: impl FnOnce() -> bool,
         bh: &BhDisabled,
     ) {
-        self.count(direction, bytes, bh);
-        if direction == Direction::Original && self.word.load(Relaxed) & PACKETS < MANY {
-            self.count_few();
-        }
-        if now.wrapping_sub(self.seen.load(Relaxed)) >= GRAIN {
-            self.seen.store(now, Relaxed);
-        }
+        self.passed(direction, bytes, now, bh);
         if segment.has_states() {
             let (one_way, secure) = (self.is_one_way(), secure());
             self.update(|state| segment.step(state, direction, one_way, secure));
-        } else if direction == Direction::Reply && self.word.load(Relaxed) & UNASSURED != 0 {
+        } else if direction == Direction::Reply && self.is_unassured() {
             self.assure();
         }
     }

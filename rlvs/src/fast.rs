@@ -46,7 +46,6 @@ use rlvs_core::{
             self,
             L4Checksum, //
         },
-        tcp,
         toa, //
     }, //
 };
@@ -62,8 +61,7 @@ pub(crate) fn handle<'a, A: Carried>(
     entry: &ConnEntry<A>,
     index: u8,
 ) -> Result<Verdict, Packet<'a>> {
-    let opens_or_ends = tcp::Flags::SYN | tcp::Flags::FIN | tcp::Flags::RST;
-    if matches!(headers.segment, Segment::Tcp(tcp) if tcp.flags.0 & opens_or_ends != 0)
+    if !headers.segment.keeps(entry.state())
         || !entry.is_plain()
         || !entry.dest.is_available()
         || entry.is_expired(way.now, &state.timeouts)
@@ -120,11 +118,11 @@ fn to_client<'a, A: Carried>(
 ) -> Result<Verdict, Packet<'a>> {
     let [original, _] = entry.keys();
     match way.to_client(original.src, original.dst) {
-        Some(dst) => {
+        Some(dst) if !entry.is_unassured() => {
             let ends = Some(ends_of_reply(original));
             send(way, packet, headers, entry, dst, Direction::Reply, ends)
         }
-        None => Err(packet),
+        _ => Err(packet),
     }
 }
 
@@ -155,7 +153,7 @@ fn send<'a, A: Carried>(
     if dst.is_local() || !fits {
         return Err(packet);
     }
-    saw(way, &packet, headers, entry, direction);
+    entry.passed(direction, packet.len(), way.now, way.bh);
     let checksum = xmit::checksum_of(&packet);
     let Some(bytes) = packet.writable(headers.len()) else {
         return Ok(drop(way, packet, Counter::NoMemory));
@@ -165,7 +163,7 @@ fn send<'a, A: Carried>(
     }
     let aged = A::decrement_hops(bytes);
     let rewritten = match ends {
-        Some([src, dst]) => rewrite::transport(bytes, &headers.ip, src, dst, checksum),
+        Some([src, dst]) => rewrite::ordinary(bytes, &headers.segment, src, dst, checksum),
         None => Ok(()),
     };
     if aged.is_err() || rewritten.is_err() {
@@ -184,16 +182,16 @@ fn back<'a, A: Carried>(
     entry: &ConnEntry<A>,
 ) -> Result<Verdict, Packet<'a>> {
     let [original, _] = entry.keys();
-    if original.src != headers.ip.dst {
+    if original.src != headers.ip.dst || entry.is_unassured() {
         return Err(packet);
     }
-    saw(way, &packet, headers, entry, Direction::Reply);
+    entry.passed(Direction::Reply, packet.len(), way.now, way.bh);
     let checksum = xmit::checksum_of(&packet);
     let Some(bytes) = packet.writable(headers.len()) else {
         return Ok(drop(way, packet, Counter::NoMemory));
     };
     let [src, dst] = ends_of_reply(original);
-    if rewrite::transport(bytes, &headers.ip, src, dst, checksum).is_err() {
+    if rewrite::ordinary(bytes, &headers.segment, src, dst, checksum).is_err() {
         return Ok(drop(way, packet, Counter::Malformed));
     }
     packet.claim();
@@ -201,26 +199,6 @@ fn back<'a, A: Carried>(
         return Ok(drop(way, packet, Counter::NoRoute));
     }
     Ok(packet.accept())
-}
-
-/// Notes a packet.
-#[inline(always)]
-fn saw<A: Carried>(
-    way: &Way<'_>,
-    packet: &Packet<'_>,
-    headers: &Headers<A>,
-    entry: &ConnEntry<A>,
-    direction: Direction,
-) {
-    let secure = || way.settings.secure_tcp();
-    entry.saw(
-        direction,
-        packet.len(),
-        &headers.segment,
-        way.now,
-        secure,
-        way.bh,
-    );
 }
 
 /// Blanks out what a client itself sent as TOA.

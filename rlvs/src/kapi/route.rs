@@ -88,6 +88,24 @@ const TUNNEL: u32 = 2;
 // SAFETY: A reference to a route may be dropped on any CPU.
 unsafe impl<R: Send> Send for Slot<R> {}
 
+impl<R: Copy + Eq> Slot<R> {
+    /// The route, its source and its cookie, if it is that for a purpose.
+    #[inline(always)]
+    fn get<const PURPOSE: u32>(
+        &self,
+        daddr: R,
+        saddr: R,
+    ) -> Option<(NonNull<bindings::dst_entry>, R, u32)> {
+        let same = self.daddr == daddr
+            && self.purpose == PURPOSE
+            && (PURPOSE == TUNNEL || self.saddr == saddr);
+        match NonNull::new(self.dst) {
+            Some(dst) if same => Some((dst, self.saddr, self.cookie)),
+            _ => None,
+        }
+    }
+}
+
 impl<R> Slot<R> {
     fn release(&mut self) {
         let dst = core::mem::replace(&mut self.dst, ptr::null_mut());
@@ -198,58 +216,61 @@ impl<A: Inet> RouteCache<A> {
         bh: &BhDisabled,
         _guard: &'g Guard,
     ) -> Option<(&'g Dst<A>, A::Raw)> {
-        let (dst, saddr) = self.slots.with(bh, |slots| {
-            // A route is the same for neighbours more often than not: spread by the low bits.
-            let index = spread.wrapping_mul(0x9e37_79b1) >> 16;
-            // CAST: Only the low bits matter.
-            let slot = slots.0.get_mut(index as usize & (SLOTS - 1))?;
-            if slot.daddr == daddr
-                && slot.purpose == PURPOSE
-                && (PURPOSE == TUNNEL || slot.saddr == saddr)
-                && !slot.dst.is_null()
+        // A route is the same for neighbours more often than not: spread by the low bits.
+        // CAST: Only the low bits matter.
+        let index = (spread.wrapping_mul(0x9e37_79b1) >> 16) as usize & (SLOTS - 1);
+        let kept = self.slots.with(bh, |slots| {
+            let slot = slots.0.get(index)?;
+            slot.get::<PURPOSE>(daddr, saddr)
+        });
+        let (dst, saddr) = match kept {
+            // SAFETY: By the type invariants of `Slot` the route is valid, and with softirqs off the slot stays
+            // as it is.
+            Some((dst, saddr, cookie))
+                if unsafe { bindings::rlvs_dst_valid(dst.as_ptr(), cookie) } =>
             {
-                // SAFETY: By the type invariants of `Slot` the route is valid.
-                if unsafe { bindings::rlvs_dst_valid(slot.dst, slot.cookie) } {
-                    return NonNull::new(slot.dst).map(|dst| (dst, slot.saddr));
-                }
+                (dst, saddr)
             }
-            self.fetch::<PURPOSE>(slot, net, daddr, saddr)
-        })?;
+            _ => self.fetch::<PURPOSE>(net, index, (daddr, saddr), bh)?,
+        };
         // SAFETY: The slot's reference keeps it now; should the slot drop it, the route is freed
         // a grace period later only, which the guard holds off. `Dst` is transparent.
         Some((unsafe { dst.cast::<Dst<A>>().as_ref() }, saddr))
     }
 
-    /// Looks a route up for a slot.
+    /// Looks a route up for the slot with that index.
     #[inline(never)]
     fn fetch<const PURPOSE: u32>(
         &self,
-        slot: &mut Slot<A::Raw>,
         net: &Net,
-        daddr: A::Raw,
-        mut saddr: A::Raw,
+        index: usize,
+        (daddr, mut saddr): (A::Raw, A::Raw),
+        bh: &BhDisabled,
     ) -> Option<(NonNull<bindings::dst_entry>, A::Raw)> {
-        slot.release();
-        // SAFETY: The namespace is valid.
-        let dst = NonNull::new(unsafe {
-            match PURPOSE {
-                NEXT_HOP => A::route_next_hop(net.as_ptr(), &daddr),
-                TUNNEL => A::route_tunnel(net.as_ptr(), &daddr, &mut saddr),
-                _ => A::route(net.as_ptr(), &daddr, &saddr),
+        self.slots.with(bh, |slots| {
+            let slot = slots.0.get_mut(index)?;
+            slot.release();
+            // SAFETY: The namespace is valid.
+            let dst = NonNull::new(unsafe {
+                match PURPOSE {
+                    NEXT_HOP => A::route_next_hop(net.as_ptr(), &daddr),
+                    TUNNEL => A::route_tunnel(net.as_ptr(), &daddr, &mut saddr),
+                    _ => A::route(net.as_ptr(), &daddr, &saddr),
+                }
+            })?;
+            if !self.used.load(Relaxed) {
+                self.used.store(true, Relaxed);
             }
-        })?;
-        if !self.used.load(Relaxed) {
-            self.used.store(true, Relaxed);
-        }
-        // INVARIANT: The call gave us a reference.
-        *slot = Slot {
-            dst: dst.as_ptr(),
-            daddr,
-            saddr,
-            // SAFETY: The route is valid, and of the family.
-            cookie: unsafe { A::cookie(dst.as_ptr()) },
-            purpose: PURPOSE,
-        };
-        Some((dst, saddr))
+            // INVARIANT: The call gave us a reference.
+            *slot = Slot {
+                dst: dst.as_ptr(),
+                daddr,
+                saddr,
+                // SAFETY: The route is valid, and of the family.
+                cookie: unsafe { A::cookie(dst.as_ptr()) },
+                purpose: PURPOSE,
+            };
+            Some((dst, saddr))
+        })
     }
 }

@@ -158,17 +158,14 @@ impl Packet<'_> {
 
     /// The first `len` bytes, private to us and linear; `None` if the packet is shorter or memory is
     /// out. The caller keeps the checksums right; the device's verdict on the old ones is void.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn writable(&mut self, len: usize) -> Option<&mut [u8]> {
         let c_len = u32::try_from(len).ok()?;
         let skb = self.as_ptr();
         // SAFETY: By the type invariants. The call makes the bytes linear and private.
         unsafe {
-            if bindings::skb_ensure_writable(skb, c_len) != 0 {
-                return None;
-            }
-            bindings::rlvs_skb_void_complete(skb);
-            Some(slice::from_raw_parts_mut((*skb).data, len))
+            bindings::rlvs_skb_writable(skb, c_len)
+                .then(|| slice::from_raw_parts_mut((*skb).data, len))
         }
     }
 

@@ -48,6 +48,8 @@ pub fn fold(sum: u64) -> u16 {
 /// What a series of edits does to a checksum.
 ///
 /// Every edit concerns bytes at an even offset of what the checksum covers.
+// The sum is that of words as they lie in memory, which is another one with its bytes exchanged: what is read from
+// a packet and written into it is in no other order on the way.
 #[derive(Clone, Copy, Default, Debug)]
 #[must_use]
 pub struct Delta(u64);
@@ -62,13 +64,15 @@ impl Delta {
     /// A 16-bit field changes from `old` to `new`.
     #[inline]
     pub fn u16(self, old: u16, new: u16) -> Self {
-        self.add(u64::from(!old)).add(u64::from(new))
+        self.add(u64::from(!old.to_be()))
+            .add(u64::from(new.to_be()))
     }
 
     /// A 32-bit field changes from `old` to `new`.
     #[inline]
     pub fn u32(self, old: u32, new: u32) -> Self {
-        self.add(u64::from(!old)).add(u64::from(new))
+        self.add(u64::from(!old.to_be()))
+            .add(u64::from(new.to_be()))
     }
 
     /// An IPv4 address changes from `old` to `new`.
@@ -80,8 +84,8 @@ impl Delta {
     /// An IPv6 address changes from `old` to `new`.
     #[inline]
     pub fn addr6(self, old: Ipv6Addr, new: Ipv6Addr) -> Self {
-        let halves = |addr: Ipv6Addr| {
-            let bits = u128::from(addr);
+        let words = |addr: Ipv6Addr| {
+            let bits = u128::from_ne_bytes(addr.octets());
             // CAST: A word each.
             [
                 bits as u32,
@@ -90,20 +94,21 @@ impl Delta {
                 (bits >> 96) as u32,
             ]
         };
-        let ([a, b, c, d], [e, f, g, h]) = (halves(old), halves(new));
-        self.u32(a, e).u32(b, f).u32(c, g).u32(d, h)
+        let old = words(old).map(|word| u64::from(!word));
+        let new = words(new).map(u64::from);
+        old.into_iter().chain(new).fold(self, Self::add)
     }
 
     /// Bytes appear. If their number is odd, they are the last ones.
     #[inline]
     pub fn append(self, bytes: &[u8]) -> Self {
-        self.add(u64::from(fold(sum(bytes))))
+        self.add(u64::from(fold(sum(bytes)).to_be()))
     }
 
     /// Bytes disappear. If their number is odd, they were the last ones.
     #[inline]
     pub fn remove(self, bytes: &[u8]) -> Self {
-        self.add(u64::from(!fold(sum(bytes))))
+        self.add(u64::from(!fold(sum(bytes)).to_be()))
     }
 
     /// The edits of both.
@@ -115,13 +120,13 @@ impl Delta {
     /// The checksum after the edits.
     #[inline]
     pub fn apply(self, checksum: u16) -> u16 {
-        !fold(self.0.wrapping_add(u64::from(!checksum)))
+        u16::from_be(!fold(self.0.wrapping_add(u64::from(!checksum.to_be()))))
     }
 
     /// The uncomplemented sum of [`L4Checksum::Partial`] after edits of the pseudo header.
     #[inline]
     pub fn apply_partial(self, field: u16) -> u16 {
-        fold(self.0.wrapping_add(u64::from(field)))
+        u16::from_be(fold(self.0.wrapping_add(u64::from(field.to_be()))))
     }
 
     // One edit adds less than 2^33: the sum could wrap after 2^31 edits, which no packet has.

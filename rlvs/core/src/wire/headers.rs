@@ -80,6 +80,19 @@ impl Segment {
         matches!(self, Self::Tcp(_) | Self::Sctp(_))
     }
 
+    /// Does it leave a connection in that state, whatever else there is to know? No is not certain.
+    #[inline(always)]
+    pub fn keeps(&self, state: State) -> bool {
+        let counts = tcp::Flags::SYN | tcp::Flags::FIN | tcp::Flags::RST | tcp::Flags::ACK;
+        match self {
+            Self::Tcp(header) => {
+                header.flags.0 & counts == tcp::Flags::ACK && state == State::Established
+            }
+            Self::Udp | Self::Ipsec => true,
+            Self::Sctp(_) => false,
+        }
+    }
+
     /// The state of a connection after it. `one_way` and `secure` are as in [`proto::tcp::step`].
     #[inline]
     pub fn step(&self, state: State, direction: Direction, one_way: bool, secure: bool) -> State {
@@ -330,6 +343,30 @@ mod tests {
         assert_eq!(tcp(fin | ack), (false, true));
         assert_eq!(tcp(rst), (false, false));
         assert_eq!(tcp(syn | rst), (false, false));
+    }
+
+    #[test]
+    fn a_state_that_is_kept_is_kept_in_every_table() {
+        let mut kept = 0;
+        for (flags, state) in (0..=u8::MAX).flat_map(|flags| State::ALL.map(|state| (flags, state)))
+        {
+            let mut bytes = packet();
+            bytes[33] = flags;
+            let segment = parse(&bytes).unwrap().segment;
+            if !segment.keeps(state) {
+                continue;
+            }
+            kept += 1;
+            for direction in [Direction::Original, Direction::Reply] {
+                for (one_way, secure) in
+                    [(false, false), (false, true), (true, false), (true, true)]
+                {
+                    assert_eq!(segment.step(state, direction, one_way, secure), state);
+                }
+            }
+        }
+        // With PSH, URG, ECE and CWR or without.
+        assert_eq!(kept, 16);
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Ip for Ipv4Addr {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn set_addresses(packet: &mut [u8], src: Self, dst: Self) -> Option<Delta> {
         let (old_src, old_dst) = Self::addresses(packet)?;
         let ip: &mut [u8; MIN_LEN] = packet.first_chunk_mut()?;
@@ -119,21 +119,20 @@ impl Ip for Ipv4Addr {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn decrement_hops(packet: &mut [u8]) -> Result<(), Error> {
         let h: &mut [u8; MIN_LEN] = packet.first_chunk_mut().ok_or(Error::Truncated)?;
         if h[8] <= 1 {
             return Err(Error::Expired);
         }
-        let ttl = h[8].wrapping_sub(1);
-        let delta = Delta::new().u16(
-            u16::from_be_bytes([h[8], h[9]]),
-            u16::from_be_bytes([ttl, h[9]]),
-        );
-        h[8] = ttl;
-        [h[10], h[11]] = delta
-            .apply(u16::from_be_bytes([h[10], h[11]]))
-            .to_be_bytes();
+        h[8] = h[8].wrapping_sub(1);
+        // The upper half of a word is less by one, and its complement more; a carry is added at the other
+        // end, and of both zeros this is the one that a complement of a sum is. As in `ip_decrease_ttl()`
+        // (`include/net/ip.h`).
+        let checksum = u32::from(u16::from_be_bytes([h[10], h[11]])).wrapping_add(0x0100);
+        let carry = u32::from(checksum >= 0xffff);
+        // CAST: The carry is in.
+        [h[10], h[11]] = (checksum.wrapping_add(carry) as u16).to_be_bytes();
         Ok(())
     }
 

@@ -63,7 +63,7 @@ impl Ip for Ipv6Addr {
         Ok(header)
     }
 
-    #[inline]
+    #[inline(always)]
     fn set_addresses(packet: &mut [u8], src: Self, dst: Self) -> Option<Delta> {
         let (old_src, old_dst) = Self::addresses(packet)?;
         let ip: &mut [u8; LEN] = packet.first_chunk_mut()?;
@@ -119,7 +119,7 @@ impl Ip for Ipv6Addr {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn decrement_hops(packet: &mut [u8]) -> Result<(), Error> {
         let h: &mut [u8; LEN] = packet.first_chunk_mut().ok_or(Error::Truncated)?;
         if h[7] <= 1 {

@@ -4,6 +4,7 @@
 
 use super::checksum::Delta;
 pub use super::checksum::L4Checksum;
+use super::headers::Segment;
 use super::icmp;
 use super::ip::Header;
 use super::ip::Ip;
@@ -23,8 +24,7 @@ use super::IPPROTO_UDP;
 /// header: 20 bytes of TCP, 8 of UDP, 12 of SCTP. A complete UDP checksum of 0 (none) stays 0, and one
 /// that becomes 0 is sent as 0xffff. An error ([`Error::Malformed`] for another protocol) leaves the
 /// packet unchanged.
-// Always, for where the length of the header is known.
-#[inline(always)]
+#[inline]
 pub fn transport<A: Ip>(
     packet: &mut [u8],
     header: &Header<A>,
@@ -36,30 +36,8 @@ pub fn transport<A: Ip>(
         .split_at_mut_checked(header.header_len)
         .ok_or(Error::Truncated)?;
     match header.proto {
-        IPPROTO_TCP => {
-            let h: &mut [u8; tcp::MIN_LEN] = l4.first_chunk_mut().ok_or(Error::Truncated)?;
-            let addrs = A::set_addresses(ip, src.0, dst.0).ok_or(Error::Truncated)?;
-            let [p0, p1, p2, p3, .., c0, c1, _, _] = h;
-            let ports = set_ports([p0, p1, p2, p3], src.1, dst.1);
-            let field = u16::from_be_bytes([*c0, *c1]);
-            [*c0, *c1] = match csum {
-                L4Checksum::Partial => addrs.apply_partial(field),
-                L4Checksum::Full => addrs.and(ports).apply(field),
-            }
-            .to_be_bytes();
-        }
-        IPPROTO_UDP => {
-            let h: &mut [u8; udp::LEN] = l4.first_chunk_mut().ok_or(Error::Truncated)?;
-            let addrs = A::set_addresses(ip, src.0, dst.0).ok_or(Error::Truncated)?;
-            let [p0, p1, p2, p3, _, _, c0, c1] = h;
-            let ports = set_ports([p0, p1, p2, p3], src.1, dst.1);
-            let field = u16::from_be_bytes([*c0, *c1]);
-            [*c0, *c1] = match csum {
-                L4Checksum::Partial => addrs.apply_partial(field),
-                L4Checksum::Full => udp_checksum(addrs.and(ports), field),
-            }
-            .to_be_bytes();
-        }
+        IPPROTO_TCP => tcp(ip, l4, src, dst, csum)?,
+        IPPROTO_UDP => udp(ip, l4, src, dst, csum)?,
         IPPROTO_SCTP => {
             let h: &mut [u8; sctp::LEN] = l4.first_chunk_mut().ok_or(Error::Truncated)?;
             let _ = A::set_addresses(ip, src.0, dst.0).ok_or(Error::Truncated)?;
@@ -71,6 +49,68 @@ pub fn transport<A: Ip>(
         }
         _ => return Err(Error::Malformed),
     }
+    Ok(())
+}
+
+/// The same for a packet that [`Headers::ordinary`](super::headers::Headers::ordinary) reads, of TCP or UDP.
+// Always, as that: the length of the IP header is known.
+#[inline(always)]
+pub fn ordinary<A: Ip>(
+    packet: &mut [u8],
+    segment: &Segment,
+    src: (A, u16),
+    dst: (A, u16),
+    csum: L4Checksum,
+) -> Result<(), Error> {
+    let (ip, l4) = packet
+        .split_at_mut_checked(A::MIN_LEN)
+        .ok_or(Error::Truncated)?;
+    match segment {
+        Segment::Tcp(_) => tcp(ip, l4, src, dst, csum),
+        Segment::Udp => udp(ip, l4, src, dst, csum),
+        Segment::Sctp(_) | Segment::Ipsec => Err(Error::Malformed),
+    }
+}
+
+#[inline(always)]
+fn tcp<A: Ip>(
+    ip: &mut [u8],
+    l4: &mut [u8],
+    src: (A, u16),
+    dst: (A, u16),
+    csum: L4Checksum,
+) -> Result<(), Error> {
+    let h: &mut [u8; tcp::MIN_LEN] = l4.first_chunk_mut().ok_or(Error::Truncated)?;
+    let addrs = A::set_addresses(ip, src.0, dst.0).ok_or(Error::Truncated)?;
+    let [p0, p1, p2, p3, .., c0, c1, _, _] = h;
+    let ports = set_ports([p0, p1, p2, p3], src.1, dst.1);
+    let field = u16::from_be_bytes([*c0, *c1]);
+    [*c0, *c1] = match csum {
+        L4Checksum::Partial => addrs.apply_partial(field),
+        L4Checksum::Full => addrs.and(ports).apply(field),
+    }
+    .to_be_bytes();
+    Ok(())
+}
+
+#[inline(always)]
+fn udp<A: Ip>(
+    ip: &mut [u8],
+    l4: &mut [u8],
+    src: (A, u16),
+    dst: (A, u16),
+    csum: L4Checksum,
+) -> Result<(), Error> {
+    let h: &mut [u8; udp::LEN] = l4.first_chunk_mut().ok_or(Error::Truncated)?;
+    let addrs = A::set_addresses(ip, src.0, dst.0).ok_or(Error::Truncated)?;
+    let [p0, p1, p2, p3, _, _, c0, c1] = h;
+    let ports = set_ports([p0, p1, p2, p3], src.1, dst.1);
+    let field = u16::from_be_bytes([*c0, *c1]);
+    [*c0, *c1] = match csum {
+        L4Checksum::Partial => addrs.apply_partial(field),
+        L4Checksum::Full => udp_checksum(addrs.and(ports), field),
+    }
+    .to_be_bytes();
     Ok(())
 }
 
@@ -195,7 +235,8 @@ fn quoted_ports(
 }
 
 /// Sets both ports; every header that has ports begins with them.
-#[inline]
+// Always: what it is given are parts of an array, and four bytes in a row are one word only for who sees that.
+#[inline(always)]
 fn set_ports(bytes: [&mut u8; 4], sport: u16, dport: u16) -> Delta {
     let [s0, s1, d0, d1] = bytes;
     let delta = Delta::new()
