@@ -218,11 +218,11 @@ impl Conn {
         matches!(self.via, Via::Nat | Via::FullNat(_))
     }
 
-    /// Is nothing to be decided about its packets: are they given other addresses, or another next
-    /// hop?
+    /// Is nothing to be decided about its packets: are they given other addresses, another next hop, or
+    /// other headers in front?
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        matches!(self.via, Via::Nat | Via::FullNat(_) | Via::Direct)
+        !matches!(self.via, Via::Local | Via::Bypass)
             && self.word.load(Relaxed) & (TOA | TRACKED | CONTROL) == 0
     }
 

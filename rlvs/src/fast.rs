@@ -18,12 +18,15 @@ use crate::{
     },
     family::Carried,
     kapi::{
+        bh::BhDisabled,
         netfilter::Point,
+        netns::Net,
         route::Dst,
         skb::{
             Packet,
             Verdict, //
-        }, //
+        },
+        time, //
     },
     netns::NetState,
     sysctl::Settings,
@@ -31,6 +34,10 @@ use crate::{
         self,
         Way, //
     }, //
+};
+use kernel::sync::rcu::{
+    self,
+    Guard, //
 };
 use rlvs_core::{
     flow::{
@@ -42,6 +49,7 @@ use rlvs_core::{
             Headers,
             Segment, //
         },
+        ip::Header,
         rewrite::{
             self,
             L4Checksum, //
@@ -49,6 +57,27 @@ use rlvs_core::{
         toa, //
     }, //
 };
+
+/// What a packet has at hand.
+#[inline(always)]
+pub(crate) fn way<'a>(
+    state: &'a NetState,
+    net: &'a Net,
+    point: Point,
+    bh: &'a BhDisabled,
+    guard: &'a Guard,
+) -> Way<'a> {
+    Way {
+        net,
+        point,
+        now: time::now(),
+        settings: &state.settings,
+        counters: &state.counters,
+        routes: &state.routes,
+        bh,
+        guard,
+    }
+}
 
 /// Handles a packet, found by the key with that index; gives it back if it cannot go the short way.
 // All of it is one function: what the parts would hand to each other stays in registers.
@@ -70,6 +99,10 @@ pub(crate) fn handle<'a, A: Carried>(
     }
     let (original, fullnat, point) = (index == ORIGINAL, entry.is_fullnat(), way.point);
     if original && point == Point::LocalIn {
+        if matches!(entry.via, Via::Tunnel) {
+            // A copy: see `hooks`.
+            return Ok(through(state, way.net, packet, &{ headers.ip }, entry));
+        }
         to_server(way, packet, headers, entry)
     } else if !original && fullnat && point == Point::LocalIn {
         to_client(way, packet, headers, entry)
@@ -106,6 +139,23 @@ fn to_server<'a, A: Carried>(
         }
         _ => Err(packet),
     }
+}
+
+/// The client's packet to a real server behind a tunnel: the same as the long way does, without looking at it
+/// again.
+// With a `Way` of its own: what other packets have is in registers.
+#[inline(never)]
+fn through<A: Carried>(
+    state: &NetState,
+    net: &Net,
+    packet: Packet<'_>,
+    ip: &Header<A>,
+    entry: &ConnEntry<A>,
+) -> Verdict {
+    let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
+    let way = way(state, net, Point::LocalIn, &bh, &guard);
+    entry.passed(Direction::Original, packet.len(), way.now, way.bh);
+    xmit::pass(&way, packet, ip, entry)
 }
 
 /// The real server's packet, which came to a local address, to the client.

@@ -12,7 +12,10 @@ use crate::{
     },
     ext::Counter,
     family::Carried,
-    fast,
+    fast::{
+        self,
+        way, //
+    },
     ftp,
     icmp,
     kapi::{
@@ -29,8 +32,7 @@ use crate::{
             Glimpse,
             Packet,
             Verdict, //
-        },
-        time, //
+        }, //
     },
     netns::{
         Hooks,
@@ -49,10 +51,7 @@ use core::{
         Ipv6Addr, //
     }, //
 };
-use kernel::sync::rcu::{
-    self,
-    Guard, //
-};
+use kernel::sync::rcu;
 use rlvs_core::{
     flow::{
         Direction,
@@ -152,27 +151,6 @@ impl<A: Carried> Handler for Director<A> {
                 hit.index,
             ),
         }
-    }
-}
-
-/// What a packet has at hand.
-#[inline(always)]
-fn way<'a>(
-    state: &'a NetState,
-    net: &'a Net,
-    point: Point,
-    bh: &'a BhDisabled,
-    guard: &'a Guard,
-) -> Way<'a> {
-    Way {
-        net,
-        point,
-        now: time::now(),
-        settings: &state.settings,
-        counters: &state.counters,
-        routes: &state.routes,
-        bh,
-        guard,
     }
 }
 

@@ -239,12 +239,10 @@ fn quoted_ports(
 #[inline(always)]
 fn set_ports(bytes: [&mut u8; 4], sport: u16, dport: u16) -> Delta {
     let [s0, s1, d0, d1] = bytes;
-    let delta = Delta::new()
-        .u16(u16::from_be_bytes([*s0, *s1]), sport)
-        .u16(u16::from_be_bytes([*d0, *d1]), dport);
-    [*s0, *s1] = sport.to_be_bytes();
-    [*d0, *d1] = dport.to_be_bytes();
-    delta
+    let old = u32::from_be_bytes([*s0, *s1, *d0, *d1]);
+    let new = u32::from(sport) << 16 | u32::from(dport);
+    [*s0, *s1, *d0, *d1] = new.to_be_bytes();
+    Delta::new().u32(old, new)
 }
 
 #[inline]

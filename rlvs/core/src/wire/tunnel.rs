@@ -281,11 +281,9 @@ impl Outer for Ipv6Addr {
         let (start, addresses) = header.split_first_chunk_mut::<8>()?;
         let tos = outer_tos(inner.tos);
         *start = [0x60 | tos >> 4, tos << 4, 0, 0, 0, 0, proto, inner.hops];
-        let octets = src.octets().into_iter().chain(dst.octets());
-        addresses
-            .iter_mut()
-            .zip(octets)
-            .for_each(|(to, byte)| *to = byte);
+        let (from, to) = addresses.split_first_chunk_mut::<16>()?;
+        *from = src.octets();
+        *to.first_chunk_mut()? = dst.octets();
         Some(rest)
     }
 }
