@@ -223,15 +223,14 @@ impl<A: Inet> RouteCache<A> {
             let slot = slots.0.get(index)?;
             slot.get::<PURPOSE>(daddr, saddr)
         });
-        let (dst, saddr) = match kept {
+        let kept = kept.filter(|&(dst, _, cookie)| {
             // SAFETY: By the type invariants of `Slot` the route is valid, and with softirqs off the slot stays
             // as it is.
-            Some((dst, saddr, cookie))
-                if unsafe { bindings::rlvs_dst_valid(dst.as_ptr(), cookie) } =>
-            {
-                (dst, saddr)
-            }
-            _ => self.fetch::<PURPOSE>(net, index, (daddr, saddr), bh)?,
+            unsafe { bindings::rlvs_dst_valid(dst.as_ptr(), cookie) }
+        });
+        let (dst, saddr) = match kept {
+            Some((dst, saddr, _)) => (dst, saddr),
+            None => self.fetch::<PURPOSE>(net, index, (daddr, saddr), bh)?,
         };
         // SAFETY: The slot's reference keeps it now; should the slot drop it, the route is freed
         // a grace period later only, which the guard holds off. `Dst` is transparent.
