@@ -57,14 +57,14 @@
 
 /* -- locks, per-CPU memory */
 
-__helper void rust_helper_rlvs_spin_lock_bh(spinlock_t *lock)
+__helper void rust_helper_rlvs_spin_lock(spinlock_t *lock)
 {
-	spin_lock_bh(lock);
+	spin_lock(lock);
 }
 
-__helper void rust_helper_rlvs_spin_unlock_bh(spinlock_t *lock)
+__helper void rust_helper_rlvs_spin_unlock(spinlock_t *lock)
 {
-	spin_unlock_bh(lock);
+	spin_unlock(lock);
 }
 
 __helper void rust_helper_rlvs_local_bh_disable(void)

@@ -61,6 +61,9 @@ pub(crate) type ConnEntry<A> = Entry<Tuple<A>, Conn, 2>;
 /// The index of the key of the client's packets; the real server's is the other one.
 pub(crate) const ORIGINAL: u8 = 0;
 
+/// Instead of it, of the packet that has just opened the connection.
+pub(crate) const OPENED: u8 = 2;
+
 impl<A: Carried> Key for Tuple<A> {
     #[inline]
     fn hash(&self, seed: &Seed) -> u32 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The short way: an ordinary packet of a connection that is open and stays so.
+//! The short way: an ordinary packet of a connection that is open and stays so, if only since that packet.
 //!
 //! Nearly all packets are of that kind, and there is nothing about them to decide. What this way
 //! does, the long one (`hooks`, `xmit`) does as well: whenever anything might be different, the packet
@@ -10,6 +10,7 @@ use crate::{
     conn::{
         ConnEntry,
         Via,
+        OPENED,
         ORIGINAL, //
     },
     ext::{
@@ -79,7 +80,8 @@ pub(crate) fn way<'a>(
     }
 }
 
-/// Handles a packet, found by the key with that index; gives it back if it cannot go the short way.
+/// Handles a packet of a connection, found by the key with that index or just opened; gives it back if it
+/// cannot go the short way.
 // All of it is one function: what the parts would hand to each other stays in registers.
 #[inline(always)]
 pub(crate) fn handle<'a, A: Carried>(
@@ -97,7 +99,8 @@ pub(crate) fn handle<'a, A: Carried>(
     {
         return Err(packet);
     }
-    let (original, fullnat, point) = (index == ORIGINAL, entry.is_fullnat(), way.point);
+    let original = matches!(index, ORIGINAL | OPENED);
+    let (fullnat, point) = (entry.is_fullnat(), way.point);
     if original && point == Point::LocalIn {
         if matches!(entry.via, Via::Tunnel) {
             // A copy: see `hooks`.

@@ -302,7 +302,7 @@ fn is_awaited<A: Carried>(state: &NetState, way: &Way<'_>, original: &Tuple<A>) 
 #[inline(never)]
 pub(crate) fn awaited<'g, A: Carried>(
     state: &'g NetState,
-    way: &'g Way<'_>,
+    way: &Way<'g>,
     headers: &Headers<A>,
 ) -> Option<&'g ConnEntry<A>> {
     let unknown = Tuple {
@@ -353,7 +353,7 @@ fn listening<A: Carried>(state: &NetState, entry: &ConnEntry<A>, via: Via, toa: 
 
 fn publish<'g, A: Carried>(
     state: &'g NetState,
-    way: &'g Way<'_>,
+    way: &Way<'g>,
     keys: [Tuple<A>; 2],
     answers: Role,
     conn: Conn,
@@ -361,7 +361,7 @@ fn publish<'g, A: Carried>(
     if state.is_full() {
         return None;
     }
-    let entry = A::of(&CONN_CACHES).alloc(Entry::new(keys, conn)).ok()?;
+    let entry = A::of(&CONN_CACHES).alloc(|| Entry::new(keys, conn)).ok()?;
     let conns = A::of(&state.conns);
     let entry = conns
         .insert(entry, [Role::Unique, answers], way.guard)

@@ -8,6 +8,7 @@
 use crate::{
     conn::{
         ConnEntry,
+        OPENED,
         ORIGINAL, //
     },
     ext::Counter,
@@ -20,6 +21,7 @@ use crate::{
     icmp,
     kapi::{
         bh::BhDisabled,
+        hash::Hash,
         netfilter::{
             priority,
             Handler,
@@ -135,21 +137,19 @@ impl<A: Carried> Handler for Director<A> {
         let Some(headers) = Headers::<A>::ordinary(packet.bytes(), packet.len() as usize) else {
             return general::<A>(state, net, point, packet);
         };
-        let Some(hit) = A::of(&state.conns).find(&headers.tuple, &guard) else {
-            // A copy: whose address is taken is kept in memory from the beginning.
-            return unknown(state, net, point, packet, &{ headers });
+        let conns = A::of(&state.conns);
+        let hash = conns.hash_of(&headers.tuple);
+        let (packet, entry, index) = match conns.find_hashed(&headers.tuple, hash, &guard) {
+            Some(hit) => (packet, hit.entry, hit.index),
+            // Copies: whose address is taken is kept in memory from the beginning.
+            None => match stranger(state, &{ way }, packet, &{ headers }, hash) {
+                Ok((packet, entry)) => (packet, entry, OPENED),
+                Err(verdict) => return verdict,
+            },
         };
-        match fast::handle(state, &way, packet, &headers, hit.entry, hit.index) {
+        match fast::handle(state, &way, packet, &headers, entry, index) {
             Ok(verdict) => verdict,
-            Err(packet) => known(
-                state,
-                net,
-                point,
-                packet,
-                &{ headers },
-                hit.entry,
-                hit.index,
-            ),
+            Err(packet) => known(state, net, point, packet, &{ headers }, entry, index),
         }
     }
 }
@@ -169,20 +169,6 @@ fn general<A: Carried>(
     dispatch(state, &way(state, net, point, &bh, &guard), packet, ip)
 }
 
-/// An ordinary packet that belongs to no connection.
-#[inline(never)]
-fn unknown<A: Carried>(
-    state: &NetState,
-    net: &Net,
-    point: Point,
-    packet: Packet<'_>,
-    headers: &Headers<A>,
-) -> Verdict {
-    let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
-    let way = way(state, net, point, &bh, &guard);
-    stranger(state, &way, packet, headers)
-}
-
 /// An ordinary packet of a connection that cannot go the short way.
 #[inline(never)]
 fn known<A: Carried>(
@@ -196,6 +182,9 @@ fn known<A: Carried>(
 ) -> Verdict {
     let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
     let way = way(state, net, point, &bh, &guard);
+    if index == OPENED {
+        return open::begin(&way, packet, headers, entry);
+    }
     connection(state, &way, packet, headers, entry, index)
 }
 
@@ -330,19 +319,35 @@ fn find<A: Carried>(
     packet: Packet<'_>,
     headers: &Headers<A>,
 ) -> Verdict {
-    match A::of(&state.conns).find(&headers.tuple, way.guard) {
+    let conns = A::of(&state.conns);
+    let hash = conns.hash_of(&headers.tuple);
+    match conns.find_hashed(&headers.tuple, hash, way.guard) {
         Some(hit) => connection(state, way, packet, headers, hit.entry, hit.index),
-        None => stranger(state, way, packet, headers),
+        None => first(way, headers, stranger(state, way, packet, headers, hash)),
     }
 }
 
-/// A packet that no connection has a key for.
-fn stranger<A: Carried>(
-    state: &NetState,
+/// Handles the packet that has opened a connection, if it has.
+fn first<A: Carried>(
     way: &Way<'_>,
-    mut packet: Packet<'_>,
     headers: &Headers<A>,
+    opened: Result<(Packet<'_>, &ConnEntry<A>), Verdict>,
 ) -> Verdict {
+    match opened {
+        Ok((packet, entry)) => open::begin(way, packet, headers, entry),
+        Err(verdict) => verdict,
+    }
+}
+
+/// A packet that no connection has a key for: returns it with the connection that it has opened.
+#[inline(never)]
+fn stranger<'g, 'a, A: Carried>(
+    state: &'g NetState,
+    way: &Way<'g>,
+    mut packet: Packet<'a>,
+    headers: &Headers<A>,
+    hash: Hash,
+) -> Result<(Packet<'a>, &'g ConnEntry<A>), Verdict> {
     match state.unasked(&headers.tuple, way.now, way.guard) {
         Some(entry) => {
             entry.answered();
@@ -356,9 +361,9 @@ fn stranger<A: Carried>(
                 way.bh,
             );
             xmit::claim(&mut packet, entry, None);
-            packet.accept()
+            Err(packet.accept())
         }
-        None => open::open(state, way, packet, headers),
+        None => open::open(state, way, packet, headers, hash),
     }
 }
 
@@ -432,7 +437,8 @@ fn anew<A: Carried>(
             return packet.drop();
         }
     }
-    open::open(state, way, packet, headers)
+    let hash = A::of(&state.conns).hash_of(&headers.tuple);
+    first(way, headers, open::open(state, way, packet, headers, hash))
 }
 
 /// Does the client open a new connection with the tuple of one that is over, or that has lost its real

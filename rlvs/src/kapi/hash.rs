@@ -23,7 +23,10 @@
 //! The buckets of any array are in the order of the hash, so a walk goes on where it was after the
 //! table was resized.
 
-use super::bindings;
+use super::{
+    bh::BhDisabled, //
+    bindings,
+};
 use core::{
     marker::PhantomData,
     ops::Deref,
@@ -197,13 +200,22 @@ impl<K: Key, V, const N: usize> Entry<K, V, N> {
         }
     }
 
+    /// The same, as the hash of the first key is known.
+    #[inline]
+    pub(crate) fn hashed(self, hash: Hash) -> Self {
+        if let Some(first) = self.hashes.first() {
+            first.store(hash.0, Relaxed);
+        }
+        self
+    }
+
     /// The keys, in the order in which they were given.
     #[inline]
     pub(crate) fn keys(&self) -> [&K; N] {
         self.nodes.each_ref().map(|node| &node.key)
     }
 
-    /// The hash of the key with that index; 0 before the entry was put into a table.
+    /// The hash of the key with that index; 0 if it is not known yet.
     #[inline]
     fn hash(&self, index: usize) -> u32 {
         self.hashes.get(index).map_or(0, |hash| hash.load(Relaxed))
@@ -218,6 +230,10 @@ impl<K, V, const N: usize> Deref for Entry<K, V, N> {
         &self.value
     }
 }
+
+/// The hash of a key, in the table that has told it.
+#[derive(Clone, Copy)]
+pub(crate) struct Hash(u32);
 
 /// What a lookup found: the entry, and by which of its keys.
 pub(crate) struct Hit<'g, K, V, const N: usize> {
@@ -339,14 +355,17 @@ unsafe impl<K: Key, V: Send + Sync + 'static, const N: usize> Send for Table<K, 
 // SAFETY: Shared access hands out `&V` at most; links are atomics and change under locks.
 unsafe impl<K: Key, V: Send + Sync + 'static, const N: usize> Sync for Table<K, V, N> {}
 
-/// Holds a stripe's lock; softirqs are off meanwhile.
-struct Stripe<'a>(&'a Opaque<bindings::spinlock_t>);
+/// Holds a stripe's lock; softirqs, which take it too, are off meanwhile.
+struct Stripe<'a> {
+    lock: &'a Opaque<bindings::spinlock_t>,
+    _bh: &'a BhDisabled,
+}
 
 impl Drop for Stripe<'_> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: The lock was taken when the guard was made.
-        unsafe { bindings::rlvs_spin_unlock_bh(self.0.get()) };
+        unsafe { bindings::rlvs_spin_unlock(self.lock.get()) };
     }
 }
 
@@ -442,13 +461,13 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         unsafe { buckets.future.load(Acquire).as_ref() }
     }
 
-    fn lock(&self, hash: u32) -> Stripe<'_> {
+    #[inline]
+    fn lock<'a>(&'a self, hash: u32, bh: &'a BhDisabled) -> Stripe<'a> {
         // SAFETY: There are 2 to the power of `STRIPE_BITS` locks, and all are initialised.
-        unsafe {
-            let stripe = self.stripes.get_unchecked(stripe_of(hash));
-            bindings::rlvs_spin_lock_bh(stripe.get());
-            Stripe(stripe)
-        }
+        let lock = unsafe { self.stripes.get_unchecked(stripe_of(hash)) };
+        // SAFETY: The lock is initialised, and no softirq that takes it can interrupt who holds it.
+        unsafe { bindings::rlvs_spin_lock(lock.get()) };
+        Stripe { lock, _bh: bh }
     }
 
     /// A keyed digest of bytes, wide enough to stand for them: strangers cannot choose two that are alike.
@@ -466,6 +485,12 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         key.hash(&self.seed)
     }
 
+    /// What the table knows a key by: who looks for it and puts it in if it is not there, has it hashed once.
+    #[inline]
+    pub(crate) fn hash_of(&self, key: &K) -> Hash {
+        Hash(self.hash(key))
+    }
+
     /// The entry that a target is part of.
     ///
     /// # Safety
@@ -481,7 +506,17 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
     // Always: it is most of what a packet takes.
     #[inline(always)]
     pub(crate) fn find<'g>(&'g self, key: &K, guard: &'g Guard) -> Option<Hit<'g, K, V, N>> {
-        let hash = self.hash(key);
+        self.find_hashed(key, self.hash_of(key), guard)
+    }
+
+    /// The same of a key whose hash is known.
+    #[inline(always)]
+    pub(crate) fn find_hashed<'g>(
+        &'g self,
+        key: &K,
+        Hash(hash): Hash,
+        guard: &'g Guard,
+    ) -> Option<Hit<'g, K, V, N>> {
         let mut buckets = self.current(guard);
         loop {
             // SAFETY: `guard` is the RCU read lock.
@@ -511,6 +546,7 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         let entry = NonNull::from(KBox::leak(entry));
         // SAFETY: The entry is ours; from here on it is shared and freed by RCU only.
         let shared: &'g Entry<K, V, N> = unsafe { entry.as_ref() };
+        let bh = BhDisabled::new();
         for index in (0..N).rev() {
             let (Some(node), Some(&role)) = (shared.nodes.get(index), roles.get(index)) else {
                 continue;
@@ -518,13 +554,16 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
             if role == Role::Unused {
                 continue;
             }
-            let hash = self.hash(&node.key);
+            let hash = match shared.hash(index) {
+                0 => self.hash(&node.key),
+                known => known,
+            };
             if let Some(kept) = shared.hashes.get(index) {
                 kept.store(hash, Relaxed);
             }
-            if !self.link(node, hash, index, role == Role::Unique, guard) {
+            if !self.link(node, hash, index, role == Role::Unique, &bh, guard) {
                 for (index, node) in shared.nodes.iter().enumerate().skip(index.wrapping_add(1)) {
-                    self.unlink(node, shared.hash(index), guard);
+                    self.unlink(node, shared.hash(index), &bh, guard);
                 }
                 // SAFETY: No link leads to the entry any more.
                 unsafe { Self::free_later(entry) };
@@ -541,8 +580,9 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         if entry.linked.xchg(0, Full) == 0 {
             return false;
         }
+        let bh = BhDisabled::new();
         for (index, node) in entry.nodes.iter().enumerate() {
-            self.unlink(node, entry.hash(index), guard);
+            self.unlink(node, entry.hash(index), &bh, guard);
         }
         self.count.fetch_sub(1, Relaxed);
         // SAFETY: Entries with `linked` set are the table's, and no link leads to this one now.
@@ -564,8 +604,17 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
 
     /// Links a node at the head of its chain in the newest array; false if it should be unique and
     /// is not.
-    fn link(&self, node: &Node<K>, hash: u32, index: usize, unique: bool, guard: &Guard) -> bool {
-        let _stripe = self.lock(hash);
+    #[inline]
+    fn link(
+        &self,
+        node: &Node<K>,
+        hash: u32,
+        index: usize,
+        unique: bool,
+        bh: &BhDisabled,
+        guard: &Guard,
+    ) -> bool {
+        let _stripe = self.lock(hash, bh);
         let mut buckets = self.current(guard);
         loop {
             // SAFETY: We hold the stripe of `hash`.
@@ -585,12 +634,12 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
     }
 
     /// Cuts a node out of its chain. The node keeps its own link for readers that stand on it.
-    fn unlink(&self, node: &Node<K>, hash: u32, guard: &Guard) {
+    fn unlink(&self, node: &Node<K>, hash: u32, bh: &BhDisabled, guard: &Guard) {
         if node.next.load(Relaxed).is_null() {
             // A chain ends in a marker: this node was never in one.
             return;
         }
-        let _stripe = self.lock(hash);
+        let _stripe = self.lock(hash, bh);
         let mut buckets = Some(self.current(guard));
         while let Some(array) = buckets {
             let mut link = array.head(hash);
@@ -628,7 +677,8 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         }
         // The buckets of one step have their first bits in common, so they are all in this stripe and
         // nothing moves among them meanwhile.
-        let _stripe = self.lock(cursor);
+        let bh = BhDisabled::new();
+        let _stripe = self.lock(cursor, &bh);
         let current = self.current(guard);
         let (small, large) = match Self::future(current, guard) {
             None => (current, None),
@@ -747,7 +797,8 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         old.future.store(new_ptr, Release);
         let mut bucket = Some(0u32);
         while let Some(first) = bucket {
-            let stripe = self.lock(first);
+            let bh = BhDisabled::new();
+            let stripe = self.lock(first, &bh);
             for _ in 0..MOVE_BATCH {
                 let Some(hash) = bucket.filter(|hash| stripe_of(*hash) == stripe_of(first)) else {
                     break;
@@ -757,6 +808,7 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
                 bucket = old.after(hash);
             }
             drop(stripe);
+            drop(bh);
             // SAFETY: Process context, nothing is held.
             unsafe { bindings::rlvs_cond_resched() };
         }

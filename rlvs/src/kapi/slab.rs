@@ -65,9 +65,9 @@ impl<T> Cache<T> {
         Ok(Registration { cache: &self.cache })
     }
 
-    /// Moves `value` into a new object. The box is freed by `kfree()`, which slab objects allow.
+    /// Has `make` fill a new object, in place. The box is freed by `kfree()`, which slab objects allow.
     #[inline]
-    pub(crate) fn alloc(&self, value: T) -> Result<KBox<T>> {
+    pub(crate) fn alloc(&self, make: impl FnOnce() -> T) -> Result<KBox<T>> {
         let cache = self.cache.load(Acquire);
         if cache.is_null() {
             return Err(ENOMEM);
@@ -78,7 +78,7 @@ impl<T> Cache<T> {
         // SAFETY: The object has the size and alignment of a `T` and is ours. `kfree()` takes
         // objects of any cache (`mm/slub.c`), so a `KBox` may own it.
         unsafe {
-            object.write(value);
+            object.write(make());
             Ok(KBox::from_raw(object.as_ptr()))
         }
     }

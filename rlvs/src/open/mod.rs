@@ -22,6 +22,7 @@ use crate::{
         family::Complaint,
         hash::{
             Entry,
+            Hash,
             Role, //
         },
         inet,
@@ -98,13 +99,15 @@ pub(crate) enum Refusal {
     Opened,
 }
 
-/// A packet that belongs to no connection: opens one, if it is for a service and may.
-pub(crate) fn open<A: Carried>(
-    state: &NetState,
-    way: &Way<'_>,
-    mut packet: Packet<'_>,
+/// A packet that belongs to no connection: opens one, if it is for a service and may. Returns a packet that
+/// may be sent as the connection's later packets are. `hash` is what its tuple was looked for by.
+pub(crate) fn open<'g, 'a, A: Carried>(
+    state: &'g NetState,
+    way: &Way<'g>,
+    mut packet: Packet<'a>,
     headers: &Headers<A>,
-) -> Verdict {
+    hash: Hash,
+) -> Result<(Packet<'a>, &'g ConnEntry<A>), Verdict> {
     if way.point != Point::LocalIn && state.services.has_engines() {
         if let Some(opened) = outward::open(state, way, &mut packet, headers) {
             let entry = opened.entry();
@@ -116,19 +119,19 @@ pub(crate) fn open<A: Carried>(
                 || way.settings.secure_tcp(),
                 way.bh,
             );
-            return xmit::to_client(way, packet, headers, entry);
+            return Err(xmit::to_client(way, packet, headers, entry));
         }
     }
     if state.settings.nat_icmp_send() && is_lost_answer(state, way, headers) {
         packet.complain::<A>(way.net, Complaint::NoPort);
-        return way.drop(packet, Counter::LostAnswer);
+        return Err(way.drop(packet, Counter::LostAnswer));
     }
     if way.point == Point::Forward {
-        return packet.accept();
+        return Err(packet.accept());
     }
     if state.ftp.is_awaiting() && headers.segment.restarts() {
         if let Some(entry) = ftp::awaited(state, way, headers) {
-            return begin(way, packet, headers, entry);
+            return Ok((packet, entry));
         }
     }
     let wanted = Wanted {
@@ -138,7 +141,7 @@ pub(crate) fn open<A: Carried>(
         port: headers.tuple.dport,
     };
     let Some(service) = state.services.find(way.net, &wanted, way.guard) else {
-        return packet.accept();
+        return Err(packet.accept());
     };
     let sloppy = match headers.segment {
         Segment::Sctp(_) => state.settings.sloppy_sctp(),
@@ -147,26 +150,29 @@ pub(crate) fn open<A: Carried>(
     if !headers.segment.opens(sloppy) || headers.tuple.sport == FTP_DATA {
         // The local stack knows the answer to a stray segment. And what a real server on this host
         // sends back by active FTP is no request.
-        return packet.accept();
+        return Err(packet.accept());
     }
-    let opened = match schedule(state, way, service, &mut packet, headers) {
+    let opened = match schedule(state, way, service, &mut packet, headers, hash) {
         Ok(opened) => opened,
         Err(Refusal::Opened) => match A::of(&state.conns).find(&headers.tuple, way.guard) {
             Some(hit) if hit.index == ORIGINAL => Opened::Kept(hit.entry),
-            _ => return way.drop(packet, Counter::ConnConflict),
+            _ => return Err(way.drop(packet, Counter::ConnConflict)),
         },
-        Err(Refusal::Pass) => return packet.accept(),
+        Err(Refusal::Pass) => return Err(packet.accept()),
         Err(Refusal::Drop(Counter::NoDest)) => match bypass(state, way, service, headers) {
             Some(opened) => opened,
             None => {
                 packet.complain::<A>(way.net, Complaint::NoPort);
-                return way.drop(packet, Counter::NoDest);
+                return Err(way.drop(packet, Counter::NoDest));
             }
         },
-        Err(Refusal::Drop(why)) => return way.drop(packet, why),
-        Err(Refusal::Exhausted) => return packet.drop(),
+        Err(Refusal::Drop(why)) => return Err(way.drop(packet, why)),
+        Err(Refusal::Exhausted) => return Err(packet.drop()),
     };
-    begin(way, packet, headers, opened.entry())
+    match opened {
+        Opened::Kept(entry) if headers.segment.keeps(entry.state()) => Ok((packet, entry)),
+        opened => Err(begin(way, packet, headers, opened.entry())),
+    }
 }
 
 /// Is it what a real server sends to a client that it still knows, and nobody here does?
@@ -187,7 +193,7 @@ fn is_lost_answer<A: Carried>(state: &NetState, way: &Way<'_>, headers: &Headers
 }
 
 /// The first packet of a connection.
-fn begin<A: Carried>(
+pub(crate) fn begin<A: Carried>(
     way: &Way<'_>,
     packet: Packet<'_>,
     headers: &Headers<A>,
@@ -211,7 +217,7 @@ fn begin<A: Carried>(
 #[cold]
 pub(crate) fn by_error<'g, A: Carried>(
     state: &'g NetState,
-    way: &'g Way<'_>,
+    way: &Way<'g>,
     packet: &mut Packet<'_>,
     quoted: Header<A>,
     tuple: Tuple<A>,
@@ -227,7 +233,9 @@ pub(crate) fn by_error<'g, A: Carried>(
         port: tuple.dport,
     };
     let service = state.services.find(way.net, &wanted, way.guard);
-    match schedule(state, way, service.ok_or(Refusal::Pass)?, packet, &headers)? {
+    let service = service.ok_or(Refusal::Pass)?;
+    let hash = A::of(&state.conns).hash_of(&tuple);
+    match schedule(state, way, service, packet, &headers, hash)? {
         Opened::Kept(entry) => Ok(entry),
         Opened::Once(_) => Err(Refusal::Pass),
     }
@@ -253,10 +261,11 @@ impl<A: Carried> Opened<'_, A> {
 /// Chooses a destination and publishes the connection.
 fn schedule<'g, A: Carried>(
     state: &'g NetState,
-    way: &'g Way<'_>,
+    way: &Way<'g>,
     service: &'g Service,
     packet: &mut Packet<'_>,
     headers: &Headers<A>,
+    hash: Hash,
 ) -> Result<Opened<'g, A>, Refusal> {
     let tuple = &headers.tuple;
     if state.is_to_drop() {
@@ -313,7 +322,7 @@ fn schedule<'g, A: Carried>(
     }
     let traffic = &goal.slot.dest.traffic;
     if snapshot.is_alone(tuple.proto) {
-        let (entry, _) = connection(state, snapshot, &goal, tuple, &headers.segment)?;
+        let (entry, _) = connection(state, snapshot, &goal, tuple, hash, &headers.segment)?;
         if let Some(template) = goal.template {
             template.count();
         }
@@ -322,7 +331,7 @@ fn schedule<'g, A: Carried>(
     }
     let mut tries = LEASE_TRIES;
     loop {
-        let (entry, answers) = connection(state, snapshot, &goal, tuple, &headers.segment)?;
+        let (entry, answers) = connection(state, snapshot, &goal, tuple, hash, &headers.segment)?;
         let conns = A::of(&state.conns);
         match conns.insert(entry, [Role::Unique, answers], way.guard) {
             Ok(entry) => {
@@ -357,6 +366,7 @@ fn connection<A: Carried>(
     snapshot: &Snapshot,
     goal: &Goal<'_>,
     tuple: &Tuple<A>,
+    hash: Hash,
     segment: &Segment,
 ) -> Result<(KBox<ConnEntry<A>>, Role), Refusal> {
     let (via, source, answers) = match &goal.slot.method {
@@ -389,23 +399,29 @@ fn connection<A: Carried>(
     let is_ftp = tuple.dport == FTP
         && matches!(segment, Segment::Tcp(_))
         && matches!(via, Via::Nat | Via::FullNat(_));
-    let mut conn = Conn::new(
-        goal.slot.dest.clone(),
-        segment.first_state(),
-        via,
-        toa,
-        // Where the next packet of one-packet scheduling goes has nothing to do with this one.
-        state.settings.conntrack() && !snapshot.is_alone(tuple.proto),
-        goal.template.map(Control::new),
-    );
-    if is_ftp {
-        let session = Session::new(&state.ftp).map_err(|_| Refusal::Drop(Counter::ConnNoMemory))?;
-        conn = conn.of(Member::new(session, Part::Control));
-    }
-    A::of(&CONN_CACHES)
-        .alloc(Entry::new([*tuple, reply], conn))
-        .map(|entry| (entry, answers))
-        .map_err(|_| Refusal::Drop(Counter::ConnNoMemory))
+    let no_memory = |_| Refusal::Drop(Counter::ConnNoMemory);
+    let session = match is_ftp {
+        true => Some(Session::new(&state.ftp).map_err(no_memory)?),
+        false => None,
+    };
+    let make = || {
+        let conn = Conn::new(
+            goal.slot.dest.clone(),
+            segment.first_state(),
+            via,
+            toa,
+            // Where the next packet of one-packet scheduling goes has nothing to do with this one.
+            state.settings.conntrack() && !snapshot.is_alone(tuple.proto),
+            goal.template.map(Control::new),
+        );
+        let conn = match session {
+            Some(session) => conn.of(Member::new(session, Part::Control)),
+            None => conn,
+        };
+        Entry::new([*tuple, reply], conn).hashed(hash)
+    };
+    let entry = A::of(&CONN_CACHES).alloc(make).map_err(no_memory)?;
+    Ok((entry, answers))
 }
 
 /// Opens a connection to where its client wants to go, if that is what the operator wants of a mark that
@@ -413,7 +429,7 @@ fn connection<A: Carried>(
 #[cold]
 fn bypass<'g, A: Carried>(
     state: &'g NetState,
-    way: &'g Way<'_>,
+    way: &Way<'g>,
     service: &Service,
     headers: &Headers<A>,
 ) -> Option<Opened<'g, A>> {
@@ -442,7 +458,7 @@ fn bypass<'g, A: Carried>(
         None,
     );
     let entry = A::of(&CONN_CACHES)
-        .alloc(Entry::new([*tuple, nowhere], conn))
+        .alloc(|| Entry::new([*tuple, nowhere], conn))
         .ok()?;
     let snapshot = service.snapshot.load(way.guard)?;
     if snapshot.is_alone(tuple.proto) {

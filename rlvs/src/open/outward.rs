@@ -42,7 +42,7 @@ use rlvs_core::{
 #[inline(never)]
 pub(super) fn open<'g, A: Carried>(
     state: &'g NetState,
-    way: &'g Way<'_>,
+    way: &Way<'g>,
     packet: &mut Packet<'_>,
     headers: &Headers<A>,
 ) -> Option<Opened<'g, A>> {
@@ -88,7 +88,8 @@ pub(super) fn open<'g, A: Carried>(
         port: tuple.sport,
         template,
     };
-    let make = || connection(state, snapshot, &goal, &original, &headers.segment).ok();
+    let hash = A::of(&state.conns).hash_of(&original);
+    let make = || connection(state, snapshot, &goal, &original, hash, &headers.segment).ok();
     let opened = if snapshot.one_packet {
         Opened::Once(make()?.0)
     } else {

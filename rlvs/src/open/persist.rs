@@ -54,7 +54,7 @@ const TRIES: usize = 4;
 #[inline(never)]
 pub(super) fn choose<'g>(
     state: &'g NetState,
-    way: &'g Way<'_>,
+    way: &Way<'g>,
     service: &'g Service,
     snapshot: &'g Snapshot,
     persistence: &Persistence,
@@ -91,7 +91,7 @@ pub(super) fn choose<'g>(
 /// Has the client's next connections go to a destination, unless they do already; returns the template.
 pub(super) fn assign<'g>(
     state: &'g NetState,
-    way: &'g Way<'_>,
+    way: &Way<'g>,
     persistence: &Persistence,
     proto: u8,
     flow: &FlowKey,
@@ -120,7 +120,7 @@ fn holds(way: &Way<'_>, template: &Template) -> bool {
 /// The template there is, and its destination. One that does not hold any more is taken out.
 fn find<'g>(
     state: &'g NetState,
-    way: &'g Way<'_>,
+    way: &Way<'g>,
     snapshot: &'g Snapshot,
     key: &TemplateKey,
 ) -> Option<(&'g Slot, &'g Arc<Template>)> {
@@ -154,7 +154,7 @@ fn slot<'g>(snapshot: &'g Snapshot, template: &Template) -> Option<&'g Slot> {
 /// Makes a template for a destination; `None` if there is another.
 fn remember<'g>(
     state: &'g NetState,
-    way: &'g Way<'_>,
+    way: &Way<'g>,
     persistence: &Persistence,
     flow: &FlowKey,
     key: TemplateKey,
@@ -167,7 +167,7 @@ fn remember<'g>(
     let rules = &persistence.rules;
     let port = rules.template_port(flow.service_port, slot.dest.port);
     let template = template(persistence, slot, port, data).map_err(no_memory)?;
-    let entry = TEMPLATE_CACHE.alloc(Entry::new([key], template));
+    let entry = TEMPLATE_CACHE.alloc(|| Entry::new([key], template));
     let entry = entry.map_err(no_memory)?;
     let Ok(entry) = state.templates.insert(entry, [Role::Unique], way.guard) else {
         return Ok(None);
