@@ -142,7 +142,7 @@ impl<A: Carried> Handler for Director<A> {
         let (packet, entry, index) = match conns.find_hashed(&headers.tuple, hash, &guard) {
             Some(hit) => (packet, hit.entry, hit.index),
             // Copies: whose address is taken is kept in memory from the beginning.
-            None => match stranger(state, &{ way }, packet, &{ headers }, hash) {
+            None => match stranger(state, &Way { ..way }, packet, &{ headers }, hash) {
                 Ok((packet, entry)) => (packet, entry, OPENED),
                 Err(verdict) => return verdict,
             },

@@ -102,7 +102,6 @@ impl Routes {
 }
 
 /// What a packet on its way has at hand.
-#[derive(Clone, Copy)]
 pub(crate) struct Way<'a> {
     /// The namespace.
     pub(crate) net: &'a Net,
