@@ -796,7 +796,7 @@ __helper void rust_helper_rlvs_skb_push_outer(struct sk_buff *skb, unsigned int 
 	__skb_push(skb, network);
 	skb_reset_network_header(skb);
 	BUILD_BUG_ON(sizeof(struct inet6_skb_parm) > sizeof(struct inet_skb_parm));
-	*IPCB(skb) = (struct inet_skb_parm) {};
+	memset(IPCB(skb), 0, sizeof(*IPCB(skb)));
 }
 
 /* The checksum of the GRE header that an outer packet has; of a GSO packet its segments get it. */

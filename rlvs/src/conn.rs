@@ -242,6 +242,12 @@ impl Conn {
         State::from_u8(self.word.load(Relaxed) as u8)
     }
 
+    /// Is it established, as one of TCP?
+    #[inline]
+    pub(crate) fn is_established(&self) -> bool {
+        self.word.load(Relaxed) & STATE == u32::from(State::Established as u8)
+    }
+
     /// Is only the client's half of it seen?
     #[inline]
     pub(crate) fn is_one_way(&self) -> bool {

@@ -92,7 +92,7 @@ pub(crate) fn handle<'a, A: Carried>(
     entry: &ConnEntry<A>,
     index: u8,
 ) -> Result<Verdict, Packet<'a>> {
-    if !headers.segment.keeps(entry.state())
+    if !headers.segment.keeps(entry.is_established())
         || !entry.is_plain()
         || !entry.dest.is_available()
         || entry.is_expired(way.now, &state.timeouts)

@@ -63,8 +63,10 @@ impl<A: Inet> Dst<A> {
     }
 }
 
-/// Routes that one CPU keeps. A power of two.
-const SLOTS: usize = 128;
+/// The binary logarithm of [`SLOTS`].
+const SLOT_BITS: u32 = 7;
+/// Routes that one CPU keeps.
+const SLOTS: usize = 1 << SLOT_BITS;
 
 /// # Invariants
 ///
@@ -216,9 +218,9 @@ impl<A: Inet> RouteCache<A> {
         bh: &BhDisabled,
         _guard: &'g Guard,
     ) -> Option<(&'g Dst<A>, A::Raw)> {
-        // A route is the same for neighbours more often than not: spread by the low bits.
-        // CAST: Only the low bits matter.
-        let index = (spread.wrapping_mul(0x9e37_79b1) >> 16) as usize & (SLOTS - 1);
+        // Fibonacci hashing: the upper bits of a product with 2^32 / phi spread neighbours best.
+        // CAST: u32 to usize on the 64-bit machines we run on.
+        let index = (spread.wrapping_mul(0x9e37_79b1) >> (u32::BITS - SLOT_BITS)) as usize;
         let kept = self.slots.with(bh, |slots| {
             let slot = slots.0.get(index)?;
             slot.get::<PURPOSE>(daddr, saddr)

@@ -80,14 +80,13 @@ impl Segment {
         matches!(self, Self::Tcp(_) | Self::Sctp(_))
     }
 
-    /// Does it leave a connection in that state, whatever else there is to know? No is not certain.
+    /// Does it leave a connection in the state it is in, whatever else there is to know? No is not certain.
+    /// `established` says that this state is [`State::Established`].
     #[inline(always)]
-    pub fn keeps(&self, state: State) -> bool {
+    pub fn keeps(&self, established: bool) -> bool {
         let counts = tcp::Flags::SYN | tcp::Flags::FIN | tcp::Flags::RST | tcp::Flags::ACK;
         match self {
-            Self::Tcp(header) => {
-                header.flags.0 & counts == tcp::Flags::ACK && state == State::Established
-            }
+            Self::Tcp(header) => established && header.flags.0 & counts == tcp::Flags::ACK,
             Self::Udp | Self::Ipsec => true,
             Self::Sctp(_) => false,
         }
@@ -353,7 +352,7 @@ mod tests {
             let mut bytes = packet();
             bytes[33] = flags;
             let segment = parse(&bytes).unwrap().segment;
-            if !segment.keeps(state) {
+            if !segment.keeps(state == State::Established) {
                 continue;
             }
             kept += 1;
