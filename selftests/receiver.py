@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -195,7 +196,7 @@ class Peer:
     def __init__(self, wire, port, src=LADDR4, dst=SERVER4, sport=None):
         self.wire, self.src, self.dst = wire, src, dst
         self.sport, self.dport = sport or wire.port(), port
-        self.seq, self.acked = 1000, 0
+        self.seq, self.acked, self.options = 1000, 0, b""
         self.name = f"[{src}]:{self.sport}" if ":" in src else f"{src}:{self.sport}"
 
     def send(self, flags, options=b"", payload=b""):
@@ -213,7 +214,8 @@ class Peer:
                 and data[13] & flags == flags
         data = self.wire.hear(match)[3]
         seq, = struct.unpack("!I", data[4:8])
-        payload = data[(data[12] >> 4) * 4:]
+        head = (data[12] >> 4) * 4
+        self.options, payload = data[20:head], data[head:]
         self.acked = seq + len(payload) + bool(data[13] & (SYN | FIN))
         return payload
 
@@ -343,18 +345,26 @@ def test_not_after_the_answer(_):
         sock.close()
 
 
-def test_port_of_fast_open(_):
-    """A client's port that makes the kernel take the option for one of Fast Open's."""
-    client = (CLIENT4[0], 0xF989)
-    with attached(), listen() as listener:
-        for where in ("SYN", "ACK", "data"):
-            peer = Peer(the_wire(), port_of(listener))
-            peer.open(*(option(client) if where == name else b"" for name in ("SYN", "ACK")))
-            _, _, sock = shown(listener)
-            peer.send(PSH | ACK, option(client) if where == "data" else b"", b"x")
-            assert sock.recv(10) == b"x"
-            assert sock.getpeername() == client, f"{where}: {sock.getpeername()}"
-            sock.close()
+@each(1, 3)
+def test_port_of_fast_open(_, fast_open):
+    """A client's port that makes the kernel take the option for one of Fast Open's, which the server may have."""
+    client, wire = (CLIENT4[0], 0xF989), the_wire()
+    wire.server.sysctl("net.ipv4.tcp_fastopen", fast_open)
+    try:
+        with attached(), listen(TCP_FASTOPEN=16) as listener:
+            for where in ("SYN", "ACK", "data"):
+                peer = Peer(wire, port_of(listener))
+                peer.open(*(option(client) if where == name else b"" for name in ("SYN", "ACK")))
+                _, _, sock = shown(listener)
+                # A cookie nobody has asked for is all that comes of it.
+                unasked = option(client)[:1] + b"\x0c\xf9\x89" in peer.options
+                assert unasked == (where == "SYN" and fast_open == 3), f"{where}: {peer.options.hex(' ')}"
+                peer.send(PSH | ACK, option(client) if where == "data" else b"", b"x")
+                assert sock.recv(10) == b"x"
+                assert sock.getpeername() == client, f"{where}: {sock.getpeername()}"
+                sock.close()
+    finally:
+        wire.server.sysctl("net.ipv4.tcp_fastopen", 1)
 
 
 def test_syn_cookies(_):
@@ -502,12 +512,20 @@ def removed(group):
     return None
 
 
+def unit(line, arguments=""):
+    """The words behind the command in a line of the systemd unit, ARGS among them as systemd splits it."""
+    with open(f"{TOP}/packaging/systemd/rlvs-toa.service", encoding="ascii") as file:
+        command, *words = re.search(f"^{line}=(.*)$", file.read(), re.M)[1].split()
+    assert command.endswith("/sbin/rlvs-toa"), command
+    return [part for word in words for part in (arguments.split() if word == "$ARGS" else [word])]
+
+
 def test_attach_again(_):
-    """Attaching again changes what is configured, and what sockets know stays; then nothing is left."""
+    """The systemd unit's lines: reloading changes what is configured and keeps what sockets know, stopping ends it."""
     with attached(), listen() as listener:
         Peer(the_wire(), port_of(listener)).open(b"", option(CLIENT4))
         _, _, sock = shown(listener)
-        toa_tool("attach", "--from", STRANGER4)
+        toa_tool(*unit("ExecReload", f"--from {STRANGER4}"))
         assert sock.getpeername() == CLIENT4
         assert status()["config"]["from"] == [STRANGER4]
         Peer(the_wire(), port_of(listener), STRANGER4).open(b"", option(CLIENT4))
@@ -516,12 +534,13 @@ def test_attach_again(_):
         assert counters()["strangers"] == 1
         links = status()["links"]
         assert links == 3, links
-        detached()
+        toa_tool(*unit("ExecStop"))
+        _attached.clear()
         assert sock.getpeername()[0] == LADDR4
         assert not [name for name in os.listdir("/sys/fs/bpf") if "toa" in name]
         sock.close()
-    with attached():
-        assert status()["counters"]["connections"] == 0
+    toa_tool(*unit("ExecStart", f"--from {LADDR4} {LADDR6}"))
+    assert status()["counters"]["connections"] == 0 and status()["config"]["from"] == [LADDR4, LADDR6]
 
 
 def test_listening_before(_):
@@ -564,18 +583,31 @@ def test_mistakes(_):
     done = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", TOOL, "attach", "--from", "any"],
                           capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "root" in done.stderr, done.stderr
-    run("umount", "/sys/fs/bpf")
-    try:
-        done = toa_tool("attach", "--from", "any", check=False)
-        assert done.returncode == 1 and "mount -t bpf bpf /sys/fs/bpf" in done.stderr, done.stderr
-    finally:
-        run("mount", "-t", "bpf", "bpf", "/sys/fs/bpf")
+
+
+@each("bpf", "cgroup")
+def test_missing(_, what):
+    """What is missing is named: a mount, with the command that makes it, or else what the kernel lacks."""
+    detached()
+    kind, lacks = {"bpf": ("bpf", "BPF programs (CONFIG_BPF_SYSCALL)"),
+                   "cgroup": ("cgroup2", "cgroups of version 2 (CONFIG_CGROUPS)")}[what]
+    script = f"""umount -l /sys/fs/{what}
+                 grep -v '\\<{kind}$' /proc/filesystems >/tmp/kinds
+                 mount --bind /tmp/kinds /proc/filesystems; {TOOL} attach --from any; echo $?
+                 umount /proc/filesystems; told=$({TOOL} attach --from any 2>&1); echo $?
+                 eval "${{told##*: }}" && {TOOL} attach --from any && {TOOL} detach; echo $?"""
+    first, one, other, last = run("unshare", "-m", "sh", "-c", "exec 2>&1\n" + script).stdout.splitlines()
+    assert first.endswith(f"this kernel ({os.uname().release}) lacks {lacks}"), first
+    assert (one, other, last) == ("1", "1", "0"), (one, other, last)
 
 
 def test_closed(_):
     """Connections that are closed leave nothing behind."""
     with attached(), listen() as listener:
-        for _ in range(10):
-            peer = Peer(the_wire(), port_of(listener)).open(b"", option(CLIENT4))
-            peer.reset(shown(listener)[2])
-            assert peer.name not in watched()
+        peers = [Peer(the_wire(), port_of(listener)).open(b"", option(CLIENT4)) for _ in range(10)]
+        socks = [shown(listener)[2] for _ in peers]
+        names = {peer.name for peer in peers}
+        assert names <= watched().keys(), watched()
+        for peer, sock in zip(peers, socks):
+            peer.reset(sock)
+        assert not names & watched().keys(), watched()

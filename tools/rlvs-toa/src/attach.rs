@@ -132,6 +132,9 @@ fn need_bpffs() -> Result<(), Failure> {
     if kind == Ok(BPF_FS_MAGIC) {
         return Ok(());
     }
+    if !missing::has_filesystem("bpf") {
+        return Err(Failure(missing::lacks(missing::BPF)));
+    }
     Err(Failure(format!(
         "there is no BPF file system at {BPFFS}: mount -t bpf bpf {BPFFS}"
     )))
@@ -146,10 +149,13 @@ fn root_cgroup() -> Result<String, Failure> {
         (words.next()? == "cgroup2").then(|| path.to_string())
     });
     found.ok_or_else(|| {
-        Failure(
-            "no cgroup hierarchy of version 2 is mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified"
-                .into(),
-        )
+        Failure(if missing::has_filesystem("cgroup2") {
+            // Where nobody's other hierarchies are.
+            "no cgroup hierarchy of version 2 is mounted: mkdir /run/cgroup2 && mount -t cgroup2 cgroup2 /run/cgroup2"
+                .into()
+        } else {
+            missing::lacks("cgroups of version 2 (CONFIG_CGROUPS)")
+        })
     })
 }
 

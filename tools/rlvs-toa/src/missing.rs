@@ -2,7 +2,7 @@
 
 //! What a kernel lacks, when the programs cannot be loaded or attached.
 
-use std::sync::Mutex;
+use std::{fs, sync::Mutex};
 
 use libbpf_rs::{MapType, PrintLevel, ProgramType};
 use libbpf_sys::{BPF_FUNC_getsockopt, BPF_FUNC_load_hdr_opt, BPF_FUNC_sk_storage_get};
@@ -13,6 +13,8 @@ use crate::error::Failure;
 /// What libbpf had to say.
 static LOG: Mutex<String> = Mutex::new(String::new());
 const LOG_LINES: usize = 12;
+
+pub const BPF: &str = "BPF programs (CONFIG_BPF_SYSCALL)";
 
 /// Has libbpf's words kept, for when something fails.
 pub fn keep_log() {
@@ -39,24 +41,40 @@ pub fn explain(what: &str, error: &libbpf_rs::Error) -> Failure {
             text += line;
         }
     }
-    let release = uname().map(|name| name.release().to_string_lossy().into_owned());
     for what in lacking {
-        text += &format!(
-            "\nthis kernel ({}) lacks {what}",
-            release.as_deref().unwrap_or("unknown")
-        );
+        text += "\n";
+        text += &lacks(what);
     }
     Failure(text)
+}
+
+/// The words for what the kernel lacks.
+pub fn lacks(what: &str) -> String {
+    let release = uname().map(|name| name.release().to_string_lossy().into_owned());
+    format!(
+        "this kernel ({}) lacks {what}",
+        release.as_deref().unwrap_or("unknown")
+    )
+}
+
+/// Whether the kernel has file systems of a kind; true where it does not say.
+pub fn has_filesystem(kind: &str) -> bool {
+    fs::read_to_string("/proc/filesystems").map_or(true, |list| {
+        list.lines()
+            .any(|line| line.split_whitespace().last() == Some(kind))
+    })
 }
 
 /// What of all that is needed is not there.
 fn lacking() -> Vec<&'static str> {
     let map = |kind: MapType| kind.is_supported().unwrap_or(true);
     let helper = |kind: ProgramType, helper| kind.is_helper_supported(helper).unwrap_or(true);
-    let needs: [(bool, &str); 5] = [
+    let program = |kind: ProgramType| kind.is_supported().unwrap_or(true);
+    let needs: [(bool, &str); 6] = [
+        (program(ProgramType::SockOps), BPF),
         (
-            ProgramType::SockOps.is_supported().unwrap_or(true),
-            "BPF programs for cgroups (CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF)",
+            program(ProgramType::CgroupSockAddr),
+            "BPF programs for cgroups (CONFIG_CGROUP_BPF)",
         ),
         (
             map(MapType::SkStorage),
