@@ -335,7 +335,7 @@ def test_nothing_kept(world):
     """RLVS_CONNECTIONS, a million say: each right, and then the kernel has the memory and the sockets it had before."""
     connections = int(os.environ.get("RLVS_CONNECTIONS", "0"))
     if not connections:
-        raise Skip("takes RLVS_CONNECTIONS=1000000 and an hour")
+        raise Skip("takes RLVS_CONNECTIONS=1000000 and half an hour")
     service_of(world, "asyncio")
     # What the first ones make the kernel keep for later is no leak.
     every_one(world, 10000)
@@ -349,8 +349,8 @@ def test_nothing_kept(world):
     told = f"{connections} connections in {took:.0f} s: before {memory} {sockets}, after {after} {now}"
     print(f"# {told}")
     assert now == sockets, told
-    # A client takes 96 bytes, so one of fifty of a million that stayed would be more than this.
-    assert all(after[name] - memory[name] < 2048 for name in memory), told
+    # A client takes 96 bytes, so one of a hundred of a million that stayed would be more than this.
+    assert all(after[name] - memory[name] < 1024 for name in memory), told
 
 
 def test_detach_under_load(world):
