@@ -23,5 +23,6 @@ pub mod proto;
 pub mod rate;
 pub mod sched;
 pub mod snat;
+pub mod sync;
 pub mod uapi;
 pub mod wire;
