@@ -196,8 +196,6 @@ def test_errors_in_order(world):
         "config: a long timeout": (genl.SET_CONFIG, genl.attr(genl.TIMEOUT_UDP, 0x7FFFFFFF), "EINVAL"),
         "config: a short attribute": (genl.SET_CONFIG, genl.attr(genl.TIMEOUT_UDP, b"\1"), "ERANGE"),
     }
-    if RLVS:
-        cases["daemon: start"] = (genl.NEW_DAEMON, daemon(master, device, syncid), "EOPNOTSUPP")
     with world.director, Genl("IPVS") as ipvs:
         for message in (good, genl.service(*V6), genl.service(7)):
             ipvs.call(genl.NEW_SERVICE, message)
@@ -242,11 +240,6 @@ def test_daemons(world):
             except Refused as refused:
                 assert refused.errno == errno.EINVAL, refused
             ipvs.call(delete, payload)
-        if RLVS:
-            try:
-                ipvs.call(genl.NEW_DAEMON, start)
-            except Refused as refused:
-                assert refused.errno == errno.EOPNOTSUPP, refused
 
 
 def test_youngest_first(world):

@@ -283,7 +283,7 @@ def engine(box):
 
 
 def daemons(box):
-    """The synchronisation daemon, which rlvs has not yet: mistakes are still mistakes."""
+    """Mistakes about the synchronisation daemon."""
     box.adm("-L --daemon")
     box.dump("GET_DAEMON")
     for words, status in (("--start-daemon nonsense", 2), ("--start-daemon master --syncid 256", 2),

@@ -14,9 +14,6 @@ PAGES = ["deviations.md"]
 
 # What is configured and listed, in the scenarios of parity.py.
 DEVIATIONS = [
-    # What is not there yet is refused as mainline refuses what it does not know.
-    # Refused, so there is none to be listed and none to be stopped.
-    Deviation("starting a synchronisation daemon", "daemon_to_come", r"netlink .*", None),
     # Who does not say that it knows rlvs is told what it can make sense of.
     Deviation("method told of a FullNAT destination", "methods_to_come", r"netlink GET_DEST .*",
               r"3 \(8\) 0[05]000000"),

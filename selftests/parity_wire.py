@@ -240,8 +240,8 @@ def daemon_errors(box):
     box.send("NEW_DAEMON", daemon(state=1, ifn="nosuch", syncid=1), INVALID, label="with mixed families")
 
 
-def daemon_to_come(box):
-    """Starting the daemon where mainline does."""
+def daemon_runs(box):
+    """A daemon is started, listed and stopped."""
     box.send("NEW_DAEMON", daemon(state=2, ifn="lo", syncid=1))
     box.dump("GET_DAEMON")
     # One that has not run yet is stopped without an answer.
@@ -485,5 +485,5 @@ def odd_messages(box):
 
 
 SCENARIOS = [family, information, unknown_commands, service_errors, dest_errors, config_errors, daemon_errors,
-             daemon_to_come, shapes_of_services, shapes_of_dests, methods_to_come, dumps, flags_merged, zeroes, moby, cloudflare,
+             daemon_runs, shapes_of_services, shapes_of_dests, methods_to_come, dumps, flags_merged, zeroes, moby, cloudflare,
              keepalived, odd_messages]

@@ -27,7 +27,10 @@ use crate::{
         Part,
         Session, //
     },
-    template::Control, //
+    template::{
+        Control,
+        Template, //
+    }, //
 };
 use kernel::sync::{
     atomic::{
@@ -50,6 +53,10 @@ use rlvs_core::{
     proto::{
         State,
         Timeouts, //
+    },
+    sync::{
+        Ledger,
+        Rules, //
     },
     wire::headers::Segment, //
 };
@@ -109,6 +116,12 @@ const CONTROL: u32 = 1 << 11;
 const PACKETS: u32 = 0xf << 12;
 /// One of them.
 const PACKET: u32 = 1 << 12;
+/// Another director has told of it.
+const SYNCED: u32 = 1 << 20;
+/// It has said how long it lasts, and no packet has passed since.
+const HEARD: u32 = 1 << 21;
+/// Others are to be told of it.
+const WATCHED: u32 = 1 << 22;
 /// So many need not be told from more.
 const MANY: u32 = Lottery::MOST * PACKET + PACKET;
 /// Its server's packets pass here although they need not.
@@ -133,6 +146,8 @@ pub(crate) struct Conn {
     control: Option<Control>,
     /// The FTP session that it belongs to.
     member: Option<Member>,
+    /// What others were told of it, a [`Ledger`]; while it is `HEARD`, how long it lasts, in jiffies.
+    sync: Atomic<u64>,
 }
 
 /// Uses closer together than this many jiffies are not told apart, so that a busy connection's
@@ -168,6 +183,7 @@ impl Conn {
             via,
             control,
             member: None,
+            sync: Atomic::new(0),
         }
     }
 
@@ -175,6 +191,78 @@ impl Conn {
     #[inline]
     pub(crate) fn is_controlled(&self) -> bool {
         self.control.is_some()
+    }
+
+    /// The template that it was opened by.
+    pub(crate) fn template(&self) -> Option<&Template> {
+        self.control.as_deref()
+    }
+
+    /// The same, as another director has told of it.
+    pub(crate) fn synced(self) -> Self {
+        self.word.add(SYNCED, Relaxed);
+        self
+    }
+
+    /// Has another director told of it?
+    pub(crate) fn is_synced(&self) -> bool {
+        self.word.load(Relaxed) & SYNCED != 0
+    }
+
+    /// Another director has told in which state it is, and how long it lasts, in jiffies, 0 if not.
+    pub(crate) fn hear(&self, state: State, lasts: u32, now: u32) {
+        self.update(|_| state);
+        self.seen.store(now, Relaxed);
+        self.sync.store(lasts.into(), Relaxed);
+        if lasts == 0 {
+            self.clear(HEARD);
+        } else {
+            self.set(HEARD);
+        }
+    }
+
+    /// Others are to be told of it, or no longer. They have no word for FullNAT.
+    pub(crate) fn watch(&self, on: bool) {
+        match on {
+            true if !self.is_fullnat() => {
+                self.set(WATCHED);
+            }
+            _ => self.clear(WATCHED),
+        }
+    }
+
+    /// Does another director matter to its packets?
+    #[inline]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.word.load(Relaxed) & (HEARD | WATCHED) != 0
+    }
+
+    /// A packet has passed: here is where it is known now how long it lasts.
+    pub(crate) fn unhear(&self) {
+        if self.word.load(Relaxed) & HEARD != 0 {
+            self.clear(HEARD);
+            self.sync.store(Ledger::default().pack(), Relaxed);
+        }
+    }
+
+    /// A packet of the client's has passed: what others know now, if they are to be told of it at all, and
+    /// whether they are to be told of this.
+    pub(crate) fn is_due(
+        &self,
+        rules: &Rules,
+        now: u32,
+        timeouts: &TimeoutTable,
+    ) -> Option<(Ledger, bool)> {
+        if self.word.load(Relaxed) & WATCHED == 0 {
+            return None;
+        }
+        let state = self.state();
+        let word = self.sync.load(Relaxed);
+        let (ledger, due) =
+            Ledger::unpack(word).packet(rules, Some(state), timeouts.jiffies(state), now);
+        // Of two packets at once one is enough.
+        let first = self.sync.cmpxchg(word, ledger.pack(), Relaxed).is_ok();
+        Some((ledger, due && first))
     }
 
     /// The same, as one of an FTP session.
@@ -226,7 +314,7 @@ impl Conn {
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         !matches!(self.via, Via::Local | Via::Bypass)
-            && self.word.load(Relaxed) & (TOA | TRACKED | CONTROL) == 0
+            && self.word.load(Relaxed) & (TOA | TRACKED | CONTROL | HEARD | WATCHED) == 0
     }
 
     /// Will its template have to be told once it is established?
@@ -415,7 +503,7 @@ impl Conn {
 
     /// Seconds until it expires if no packet comes; `None` if it has expired.
     pub(crate) fn expires_in(&self, now: u32, timeouts: &TimeoutTable) -> Option<u32> {
-        let left = timeouts.jiffies(self.state()).checked_sub(self.idle(now));
+        let left = self.lasts(timeouts).checked_sub(self.idle(now));
         let left = left.or_else(|| self.is_needed().then_some(0))?;
         Some(left / time::HZ)
     }
@@ -425,7 +513,21 @@ impl Conn {
     pub(crate) fn is_expired(&self, now: u32, timeouts: &TimeoutTable) -> bool {
         let idle = self.idle(now);
         // No timeout is that short.
-        idle >= GRAIN && idle > timeouts.jiffies(self.state()) && !self.is_needed()
+        idle >= GRAIN && idle > self.lasts(timeouts) && !self.is_needed()
+    }
+
+    /// How long it may be idle, in jiffies.
+    #[inline]
+    fn lasts(&self, timeouts: &TimeoutTable) -> u32 {
+        match self.word.load(Relaxed) & HEARD {
+            0 => timeouts.jiffies(self.state()),
+            _ => self.told(),
+        }
+    }
+
+    #[cold]
+    fn told(&self) -> u32 {
+        u32::try_from(self.sync.load(Relaxed)).unwrap_or(0)
     }
 
     /// Do other connections need it? Then it lasts, idle or not.

@@ -77,6 +77,8 @@ pub(crate) struct Dest {
     pub(crate) port: u16,
     /// What went there.
     pub(crate) traffic: Traffic,
+    /// No service has it: another director has told of it.
+    pub(crate) is_strange: bool,
     tunnel: Atomic<u64>,
     rewritten: Atomic<bool>,
     available: Atomic<bool>,
@@ -93,11 +95,16 @@ pub(crate) struct Dest {
 impl Dest {
     /// A destination that no service has yet. Process context.
     pub(crate) fn new(addr: IpAddr, port: u16) -> Result<Arc<Self>> {
+        Self::alloc(addr, port, false)
+    }
+
+    fn alloc(addr: IpAddr, port: u16, is_strange: bool) -> Result<Arc<Self>> {
         Ok(Arc::new(
             Self {
                 addr,
                 port,
                 traffic: Traffic::new()?,
+                is_strange,
                 tunnel: Atomic::new(0),
                 rewritten: Atomic::new(false),
                 available: Atomic::new(false),
@@ -117,6 +124,14 @@ impl Dest {
     /// The destination of connections that have none: always available. Process context.
     pub(crate) fn nowhere() -> Result<Arc<Self>> {
         let this = Self::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)?;
+        this.available.store(true, Relaxed);
+        Ok(this)
+    }
+
+    /// The destination of connections that another director has told of, and that no service here has:
+    /// always available. Process context.
+    pub(crate) fn strange(addr: IpAddr, port: u16) -> Result<Arc<Self>> {
+        let this = Self::alloc(addr, port, true)?;
         this.available.store(true, Relaxed);
         Ok(this)
     }

@@ -41,6 +41,7 @@ use crate::{
         NetState, //
     },
     open,
+    sync,
     xmit::{
         self,
         Way, //
@@ -124,10 +125,12 @@ impl<A: Carried> Handler for Director<A> {
     fn handle(state: &NetState, net: &Net, point: Point, packet: Packet<'_>) -> Verdict {
         let eligible = match point {
             Point::LocalIn => {
-                packet.is_for_host() && !(state.settings.ignore_tunneled() && packet.is_tunneled())
+                packet.is_for_host()
+                    && !(state.settings.ignore_tunneled() && packet.is_tunneled())
+                    && !state.is_standby()
             }
             Point::Forward => packet.has_route() && !packet.is_claimed(),
-            Point::LocalOut => packet.has_route() && !packet.is_raw(),
+            Point::LocalOut => packet.has_route() && !packet.is_raw() && !state.is_standby(),
         };
         if !eligible {
             return packet.accept();
@@ -183,7 +186,7 @@ fn known<A: Carried>(
     let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
     let way = way(state, net, point, &bh, &guard);
     if index == OPENED {
-        return open::begin(&way, packet, headers, entry);
+        return open::begin(state, &way, packet, headers, entry);
     }
     connection(state, &way, packet, headers, entry, index)
 }
@@ -323,18 +326,24 @@ fn find<A: Carried>(
     let hash = conns.hash_of(&headers.tuple);
     match conns.find_hashed(&headers.tuple, hash, way.guard) {
         Some(hit) => connection(state, way, packet, headers, hit.entry, hit.index),
-        None => first(way, headers, stranger(state, way, packet, headers, hash)),
+        None => first(
+            state,
+            way,
+            headers,
+            stranger(state, way, packet, headers, hash),
+        ),
     }
 }
 
 /// Handles the packet that has opened a connection, if it has.
 fn first<A: Carried>(
+    state: &NetState,
     way: &Way<'_>,
     headers: &Headers<A>,
     opened: Result<(Packet<'_>, &ConnEntry<A>), Verdict>,
 ) -> Verdict {
     match opened {
-        Ok((packet, entry)) => open::begin(way, packet, headers, entry),
+        Ok((packet, entry)) => open::begin(state, way, packet, headers, entry),
         Err(verdict) => verdict,
     }
 }
@@ -397,6 +406,9 @@ fn connection<A: Carried>(
             secure,
             way.bh,
         );
+        if entry.is_shared() {
+            sync::passed(state, way, packet.mark(), entry, Direction::Reply);
+        }
         if entry.is_control() {
             return ftp::to_client(state, way, packet, headers, entry);
         }
@@ -413,6 +425,9 @@ fn connection<A: Carried>(
         secure,
         way.bh,
     );
+    if entry.is_shared() {
+        sync::passed(state, way, packet.mark(), entry, Direction::Original);
+    }
     if entry.is_control() {
         return ftp::to_server(state, way, packet, headers, entry);
     }
@@ -438,7 +453,12 @@ fn anew<A: Carried>(
         }
     }
     let hash = A::of(&state.conns).hash_of(&headers.tuple);
-    first(way, headers, open::open(state, way, packet, headers, hash))
+    first(
+        state,
+        way,
+        headers,
+        open::open(state, way, packet, headers, hash),
+    )
 }
 
 /// Does the client open a new connection with the tuple of one that is over, or that has lost its real

@@ -32,6 +32,7 @@ mod proc;
 mod service;
 mod session;
 mod stats;
+mod sync;
 mod sysctl;
 mod table;
 mod template;
@@ -39,7 +40,10 @@ mod xmit;
 
 use kapi::{
     netdev,
-    netns::Registration,
+    netns::{
+        PerNet,
+        Registration, //
+    },
     proc::{
         Entries,
         Files, //
@@ -54,6 +58,7 @@ use kapi::{
 use kernel::prelude::*;
 use netns::NetState;
 use proc::ProcFiles;
+use sync::SyncState;
 use sysctl::Settings;
 
 module! {
@@ -75,6 +80,7 @@ struct Rlvs {
     _proc: Registration<Entries<ProcFiles>>,
     _sysctl: Registration<Registered<Settings>>,
     _devices: netdev::Registration<NetState>,
+    _sync: Registration<SyncState>,
     _netns: Registration<NetState>,
     _callbacks: BarrierOnDrop,
     _templates: slab::Registration,
@@ -96,6 +102,7 @@ impl kernel::Module for Rlvs {
         // loaded before anything is touched. They answer nothing yet.
         let ctl = ctl::register()?;
         let netns = netns::register(&hooks::HOOKS)?;
+        let sync = SyncState::SUBSYS.register()?;
         let devices = netns::watch_devices()?;
         let sysctl = Settings::SUBSYS.register()?;
         let proc = ProcFiles::SUBSYS.register()?;
@@ -105,6 +112,7 @@ impl kernel::Module for Rlvs {
             _proc: proc,
             _sysctl: sysctl,
             _devices: devices,
+            _sync: sync,
             _netns: netns,
             _callbacks: callbacks,
             _templates: templates,

@@ -175,6 +175,8 @@ pub(crate) struct NetState {
     pub(crate) routes: Routes,
     /// FTP sessions.
     pub(crate) ftp: Arc<Ftp>,
+    /// Which synchronisation daemons run: the bits of [`Role`].
+    roles: Atomic<i32>,
     /// Services, as operators see them.
     #[pin]
     pub(crate) config: Mutex<Config>,
@@ -201,6 +203,15 @@ pub(crate) struct NetState {
     orphaned: Atomic<bool>,
     /// When a shortage was last logged, in jiffies.
     logged: Atomic<u32>,
+}
+
+/// What a synchronisation daemon does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Tells others of connections.
+    Master = 1,
+    /// Takes over the connections that others tell of.
+    Backup = 2,
 }
 
 /// Of each family the hash where a walk goes on.
@@ -265,6 +276,35 @@ impl NetState {
         unasked.then_some(hit.entry)
     }
 
+    /// A synchronisation daemon begins or ends its work. The caller is alone.
+    pub(crate) fn set_role(&self, role: Role, on: bool) {
+        let roles = self.roles.load(Relaxed) & !(role as i32);
+        self.roles
+            .store(roles | if on { role as i32 } else { 0 }, Relaxed);
+    }
+
+    /// Does a synchronisation daemon run?
+    pub(crate) fn is_synchronised(&self) -> bool {
+        self.roles.load(Relaxed) != 0
+    }
+
+    /// Are others told of connections?
+    #[inline]
+    pub(crate) fn is_master(&self) -> bool {
+        self.roles.load(Relaxed) & Role::Master as i32 != 0
+    }
+
+    /// Does this host only take over connections, to have them when another one fails?
+    #[inline]
+    pub(crate) fn is_standby(&self) -> bool {
+        self.settings.backup_only() && self.roles.load(Relaxed) & Role::Backup as i32 != 0
+    }
+
+    /// There are connections to look after: sooner or later is soon enough.
+    pub(crate) fn tend_later(&self) {
+        self.work.queue(time::HZ as usize);
+    }
+
     /// How many buckets the larger table of connections has now: programs know of one.
     pub(crate) fn conn_table_size(&self) -> u32 {
         let guard = rcu::read_lock();
@@ -317,6 +357,7 @@ impl PerNet for NetState {
             counters: ExtCounters::new()?,
             routes: Routes::new()?,
             ftp: Ftp::new()?,
+            roles: Atomic::new(0),
             config <- new_mutex!(Config::new()?),
             lottery <- new_mutex!(Lottery::default()),
             cursors: Both {

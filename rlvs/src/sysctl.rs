@@ -3,7 +3,7 @@
 //! What an operator may set in `/proc/sys/net/ipv4/vs`, in each namespace.
 //!
 //! Names, ranges, defaults and permissions are mainline's; what begins with `fullnat_` is ours. Not all
-//! have an effect yet: `docs/sysctl.md` tells which.
+//! have an effect: `docs/sysctl.md` tells which.
 
 use crate::kapi::{
     mem::{
@@ -33,7 +33,8 @@ use kernel::{
 use rlvs_core::{
     defence,
     sched,
-    snat::PortRange, //
+    snat::PortRange,
+    sync, //
 };
 
 /// The most connections that `conn_max` can allow.
@@ -298,6 +299,54 @@ impl Settings {
     /// Whether rates are estimated.
     pub(crate) fn estimates(&self) -> bool {
         self.run_estimation.load(Relaxed) != 0 && !self.est_cpulist.is_empty()
+    }
+
+    /// When others are told of a connection.
+    pub(crate) fn sync_rules(&self) -> sync::Rules {
+        let value = |setting: &Atomic<i32>| u32::try_from(setting.load(Relaxed)).unwrap_or(0);
+        let [threshold, period] = &self.sync_threshold;
+        sync::Rules {
+            threshold: value(threshold),
+            period: value(period),
+            refresh: value(&self.sync_refresh_period),
+            retries: value(&self.sync_retries),
+            hz: HZ,
+        }
+    }
+
+    /// The format in which they are told.
+    pub(crate) fn sync_version(&self) -> sync::Version {
+        match self.sync_version.load(Relaxed) {
+            0 => sync::Version::V0,
+            _ => sync::Version::V1,
+        }
+    }
+
+    /// Whether of persistent services only templates are told.
+    pub(crate) fn sync_persist_mode(&self) -> bool {
+        self.sync_persist_mode.load(Relaxed) != 0
+    }
+
+    /// To how many ports.
+    pub(crate) fn sync_ports(&self) -> u32 {
+        let ports = u32::try_from(self.sync_ports.load(Relaxed)).unwrap_or(1);
+        ports.clamp(1, sync::PORTS_MAX)
+    }
+
+    /// How many messages may wait to be sent to each.
+    pub(crate) fn sync_qlen_max(&self) -> usize {
+        self.sync_qlen_max.load(Relaxed)
+    }
+
+    /// How much the sockets' buffers hold, in bytes; not above 0: as much as usual.
+    pub(crate) fn sync_sock_size(&self) -> i32 {
+        self.sync_sock_size.load(Relaxed)
+    }
+
+    /// Whether who runs a backup daemon balances nothing.
+    #[inline]
+    pub(crate) fn backup_only(&self) -> bool {
+        self.backup_only.load(Relaxed) != 0
     }
 
     /// Whether replies are routed anew once they have their new source.

@@ -37,6 +37,10 @@ use rlvs_core::{
     persist::{
         Engine,
         TemplateKey, //
+    },
+    sync::{
+        Ledger,
+        Rules, //
     }, //
 };
 
@@ -61,8 +65,10 @@ const FORSAKEN: u64 = 0;
 /// What a persistence engine has found.
 pub(crate) type Found = (Engine, KVec<u8>);
 
-/// A template; the table holds its key.
+/// A template.
 pub(crate) struct Template {
+    /// What it is found by.
+    pub(crate) key: TemplateKey,
     /// Where connections go.
     pub(crate) dest: Arc<Dest>,
     /// The port there that listings tell; 0 if there are many.
@@ -81,14 +87,25 @@ pub(crate) struct Template {
     packets: Atomic<u32>,
     /// Where the destination stood in the service's snapshot when somebody looked.
     pub(crate) place: Atomic<usize>,
+    /// Another director has told of it.
+    pub(crate) is_synced: bool,
+    /// What others were told of it: a [`Ledger`].
+    ledger: Atomic<u64>,
 }
 
 impl Template {
     /// A template that stays for `timeout` jiffies. It counts as one of the destination's until it is
     /// dropped.
-    pub(crate) fn new(dest: Arc<Dest>, port: u16, timeout: u32, found: Option<Found>) -> Self {
+    pub(crate) fn new(
+        key: TemplateKey,
+        dest: Arc<Dest>,
+        port: u16,
+        timeout: u32,
+        found: Option<Found>,
+    ) -> Self {
         dest.bind_template();
         let this = Self {
+            key,
             dest,
             port,
             found,
@@ -98,15 +115,41 @@ impl Template {
             assured: Atomic::new(false),
             packets: Atomic::new(0),
             place: Atomic::new(0),
+            is_synced: false,
+            ledger: Atomic::new(0),
         };
         this.renew();
         this
     }
 
+    /// The same, as another director has told of it.
+    pub(crate) fn synced(mut self) -> Self {
+        self.is_synced = true;
+        self
+    }
+
     /// A connection is opened: it stays for its timeout from now on.
     pub(crate) fn renew(&self) {
-        let until = time::now_long().wrapping_add(self.timeout.into());
+        self.extend(self.timeout);
+    }
+
+    /// It stays for so many jiffies from now on.
+    pub(crate) fn extend(&self, timeout: u32) {
+        let until = time::now_long().wrapping_add(timeout.into());
         self.until.store(until, Relaxed);
+    }
+
+    /// How long it stays once the last connection was opened, in jiffies.
+    pub(crate) fn timeout(&self) -> u32 {
+        self.timeout
+    }
+
+    /// A packet of a connection of its has passed: are others to be told of it?
+    pub(crate) fn is_due(&self, rules: &Rules, now: u32) -> bool {
+        let word = self.ledger.load(Relaxed);
+        let (ledger, due) = Ledger::unpack(word).packet(rules, None, self.timeout, now);
+        // Of two packets at once one is enough.
+        self.ledger.cmpxchg(word, ledger.pack(), Relaxed).is_ok() && due
     }
 
     /// Jiffies that it has left at `now`; `None` if it has expired. While it controls connections it

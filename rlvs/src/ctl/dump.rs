@@ -14,7 +14,8 @@ use crate::{
         time, //
     },
     service::ServiceId,
-    stats::Stats, //
+    stats::Stats,
+    sync::Spec, //
 };
 use core::net::IpAddr;
 use kernel::prelude::*;
@@ -23,6 +24,7 @@ use rlvs_core::{
     uapi::{
         ipvs::{
             attr,
+            daemon as daemon_attr,
             dest as dest_attr,
             stats,
             svc, //
@@ -98,6 +100,24 @@ pub(super) fn dest(
         nest.put_u32(dest_attr::PERSIST_CONNS, dest.templates())?;
         nest.put_u16(dest_attr::ADDR_FAMILY, Family::of(dest.addr).number())?;
         both_stats(nest, dest_attr::STATS, dest_attr::STATS64, &member.stats())
+    })
+}
+
+/// Puts a synchronisation daemon.
+pub(super) fn daemon(state: u32, spec: &Spec, message: &mut Message<'_>) -> Result {
+    message.nest(attr::DAEMON, |nest| {
+        nest.put_u32(daemon_attr::STATE, state)?;
+        let end = spec.device.iter().position(|byte| *byte == 0);
+        let name = end.and_then(|end| spec.device.get(..=end));
+        nest.put(daemon_attr::MCAST_IFN, name.unwrap_or(&spec.device))?;
+        nest.put_u32(daemon_attr::SYNC_ID, spec.syncid)?;
+        nest.put_u16(daemon_attr::SYNC_MAXLEN, spec.maxlen)?;
+        nest.put_u16(daemon_attr::MCAST_PORT, spec.port)?;
+        nest.put_u8(daemon_attr::MCAST_TTL, spec.hops)?;
+        match spec.group {
+            IpAddr::V4(group) => nest.put(daemon_attr::MCAST_GROUP, &group.octets()),
+            IpAddr::V6(group) => nest.put(daemon_attr::MCAST_GROUP6, &group.octets()),
+        }
     })
 }
 

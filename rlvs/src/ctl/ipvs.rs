@@ -29,7 +29,11 @@ use crate::{
             Permission,
             Validation, //
         },
-        inet,
+        inet::{
+            self,
+            Device, //
+        },
+        netns::PerNet,
         nla::{
             Attr,
             Attrs,
@@ -38,17 +42,30 @@ use crate::{
             Table, //
         }, //
     },
-    netns::NetState,
+    netns::{
+        NetState,
+        Role, //
+    },
     service::ServiceId,
+    sync::{
+        Spec,
+        SyncState, //
+    },
     LocalModule, //
 };
-use core::net::Ipv4Addr;
+use core::net::{
+    IpAddr,
+    Ipv4Addr,
+    Ipv6Addr, //
+};
 use kernel::{
     module::this_module,
     prelude::*, //
 };
 use rlvs_core::{
+    flow,
     proto::State,
+    sync,
     uapi::{
         self,
         daemon_state,
@@ -221,6 +238,11 @@ fn set_dest<'a>(
     let attrs = checked(info, nest, DEST.policy())?;
     let new = parse::NewDest::new(attrs, command != cmd::DEL_DEST)?;
     let (addr, port) = new.key(id.family())?;
+    if flow::Family::of(addr) != id.family() && command != cmd::DEL_DEST && state.is_synchronised()
+    {
+        let message = c"synchronisation knows no destination of another address family";
+        return Err(Refused::new(EINVAL, message).at(nest));
+    }
     match command {
         cmd::NEW_DEST => config.add_dest(info.net(), state, id, addr, port, new.spec()?),
         cmd::SET_DEST => config.edit_dest(id, addr, port, new.spec()?),
@@ -317,54 +339,95 @@ impl Doit for SetDaemon {
             let nest = parse::need(info.attrs(), attr::DAEMON, c"no daemon is described")?;
             let attrs = checked(info, nest, DAEMON.policy())?;
             let which = parse::need(attrs, daemon::STATE, c"master or backup, it is not said")?;
-            if info.command() == cmd::NEW_DAEMON {
-                new_daemon(info, attrs)?;
-            }
-            Err(match parse::read(which, Attr::u32)? {
-                daemon_state::MASTER | daemon_state::BACKUP => {
-                    if info.command() == cmd::NEW_DAEMON {
-                        let message = c"this version has no connection synchronisation";
-                        Refused::new(EOPNOTSUPP, message).at(nest)
-                    } else {
-                        Refused::new(ESRCH, c"the daemon does not run").at(which)
-                    }
+            let new = match info.command() {
+                cmd::NEW_DAEMON => Some(new_daemon(info, attrs)?),
+                _ => None,
+            };
+            let role = match parse::read(which, Attr::u32)? {
+                daemon_state::MASTER => Role::Master,
+                daemon_state::BACKUP => Role::Backup,
+                _ => {
+                    let message = c"there are a master and a backup only";
+                    return Err(Refused::new(EINVAL, message).at(which));
                 }
-                _ => Refused::new(EINVAL, c"there are a master and a backup only").at(which),
+            };
+            let (state, net) = (state(info)?, info.net());
+            let sync = SyncState::of(net).ok_or(ENODEV)?;
+            match new {
+                Some((device, spec)) => sync.start(state, net, role, device, spec),
+                None => sync.stop(state, role),
+            }
+            .map_err(|errno| match errno {
+                EEXIST => Refused::new(errno, c"the daemon runs already").at(which),
+                ESRCH => Refused::new(errno, c"the daemon does not run").at(which),
+                _ => Refused::new(errno, c"the daemon's sockets cannot be made").at(nest),
             })
         })
     }
 }
 
-/// Looks for what is wrong with a daemon that is to be started, its state apart.
-fn new_daemon<'a>(info: &'a Info, attrs: Attrs<'a>) -> Result<(), Refused<'a>> {
+/// What is set of a daemon that is to be started, and its device.
+fn new_daemon<'a>(info: &'a Info, attrs: Attrs<'a>) -> Result<(Device, Spec), Refused<'a>> {
     let device = parse::need(attrs, daemon::MCAST_IFN, c"no network device is named")?;
-    parse::need(attrs, daemon::SYNC_ID, c"the daemon has no number")?;
-    let not_a_group = Refused::new(EINVAL, c"the address is not that of a group");
-    if let Some(group) = attrs.get(daemon::MCAST_GROUP) {
-        if !Ipv4Addr::from(group.padded::<4>()).is_multicast() {
-            return Err(not_a_group.at(group));
+    let syncid = parse::need(attrs, daemon::SYNC_ID, c"the daemon has no number")?;
+    let group = if let Some(attr) = attrs.get(daemon::MCAST_GROUP) {
+        Some((attr, Ipv4Addr::from(attr.padded()).into()))
+    } else {
+        let group = attrs.get(daemon::MCAST_GROUP6);
+        group.map(|attr| (attr, Ipv6Addr::from(attr.padded()).into()))
+    };
+    let group = match group {
+        None => sync::GROUP.into(),
+        Some((_, group)) if IpAddr::is_multicast(&group) => group,
+        Some((attr, _)) => {
+            let message = c"the address is not that of a group";
+            return Err(Refused::new(EINVAL, message).at(attr));
         }
-    } else if let Some(group) = attrs.get(daemon::MCAST_GROUP6) {
-        if group.padded::<1>() != [0xff] {
-            return Err(not_a_group.at(group));
-        }
-    }
+    };
     if state(info)?.config.lock().is_mixed() {
         let message = c"a destination is of another address family than its service";
         return Err(Refused::new(EINVAL, message));
     }
-    if !inet::has_device(info.net(), parse::read(device, Attr::string)?) {
-        return Err(Refused::new(ENODEV, c"no such network device").at(device));
+    let name = parse::read(device, Attr::string)?;
+    let found = inet::device(info.net(), name);
+    let found = found.ok_or(Refused::new(ENODEV, c"no such network device").at(device))?;
+    let optional = |number| attrs.get(number);
+    let maxlen =
+        optional(daemon::SYNC_MAXLEN).map_or(Ok(0), |attr| parse::read(attr, Attr::u16))?;
+    let port = optional(daemon::MCAST_PORT).map_or(Ok(0), |attr| parse::read(attr, Attr::u16))?;
+    let hops = optional(daemon::MCAST_TTL).map_or(Ok(0), |attr| parse::read(attr, Attr::u8))?;
+    let mut copy = [0; IFNAME_MAX + 1];
+    for (to, from) in copy.iter_mut().zip(name) {
+        *to = *from;
     }
-    Ok(())
+    let spec = Spec {
+        device: copy,
+        syncid: parse::read(syncid, Attr::u32)?,
+        maxlen,
+        group,
+        port: if port == 0 { sync::PORT } else { port },
+        hops: hops.max(1),
+    };
+    Ok((found, spec))
 }
 
-/// The synchronisation daemons that run: none.
+/// The synchronisation daemons that run.
 struct Daemons;
 
 impl Dump for Daemons {
-    fn dump(_dumper: &mut Dumper<'_>) -> Result {
-        Ok(())
+    fn dump(dumper: &mut Dumper<'_>) -> Result {
+        let info = dumper.info();
+        state(info).map_err(|refused| refused.errno)?;
+        let sync = SyncState::of(info.net()).ok_or(ENODEV)?;
+        let place = dumper.place();
+        let daemons = sync.running().into_iter().flatten();
+        let left = daemons.filter(|(role, _)| *role as u64 > place);
+        dumper.each(
+            0,
+            cmd::NEW_DAEMON,
+            left.map(|(role, spec)| (role as u64, (role, spec))),
+            |(role, spec), message| dump::daemon(role as u32, &spec, message),
+        )
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     netns::Net, //
 };
 use core::net::IpAddr;
+use kernel::prelude::*;
 
 /// Whether an address is that of one host, this one or another: not a group's, not a broadcast
 /// address, not 0, and of link-local IPv6 addresses this host's only. Process context.
@@ -51,18 +52,29 @@ pub(crate) fn is_privileged_port(net: &Net, port: u16) -> bool {
     unsafe { bindings::rlvs_port_is_privileged(net.as_ptr(), port) }
 }
 
-/// Is there a network device of that name? Process context.
-pub(crate) fn has_device(net: &Net, name: &[u8]) -> bool {
+/// A network device, as it was when somebody asked.
+#[derive(Clone, Copy)]
+pub(crate) struct Device {
+    /// Its number.
+    pub(crate) index: c_int,
+    /// The longest packet that it takes, in bytes.
+    pub(crate) mtu: u32,
+}
+
+/// The network device of that name. Process context.
+pub(crate) fn device(net: &Net, name: &[u8]) -> Option<Device> {
     let mut bytes = [0u8; bindings::IFNAMSIZ as usize];
     let mut room = bytes.iter_mut();
     for byte in name {
         match room.next() {
             Some(place) => *place = *byte,
-            None => return false,
+            None => return None,
         }
     }
     // The NUL has room, too.
-    // SAFETY: The namespace is valid, and the name ends in a NUL.
-    room.next().is_some()
-        && unsafe { bindings::rlvs_has_device(net.as_ptr(), bytes.as_ptr().cast()) }
+    room.next()?;
+    let mut mtu = 0;
+    // SAFETY: The namespace is valid, the name ends in a NUL, and `mtu` may be written.
+    let index = unsafe { bindings::rlvs_device(net.as_ptr(), bytes.as_ptr().cast(), &raw mut mtu) };
+    (index != 0).then_some(Device { index, mtu })
 }

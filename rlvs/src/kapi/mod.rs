@@ -13,6 +13,7 @@ pub(crate) mod genl;
 pub(crate) mod hash;
 pub(crate) mod inet;
 pub(crate) mod mem;
+pub(crate) mod multicast;
 pub(crate) mod netdev;
 pub(crate) mod netfilter;
 pub(crate) mod netns;

@@ -49,6 +49,7 @@ use crate::{
         Part,
         Session, //
     },
+    sync,
     table::{
         Wanted,
         CONN_CACHES,
@@ -171,7 +172,7 @@ pub(crate) fn open<'g, 'a, A: Carried>(
     };
     match opened {
         Opened::Kept(entry) if headers.segment.keeps(entry.state()) => Ok((packet, entry)),
-        opened => Err(begin(way, packet, headers, opened.entry())),
+        opened => Err(begin(state, way, packet, headers, opened.entry())),
     }
 }
 
@@ -194,6 +195,7 @@ fn is_lost_answer<A: Carried>(state: &NetState, way: &Way<'_>, headers: &Headers
 
 /// The first packet of a connection.
 pub(crate) fn begin<A: Carried>(
+    state: &NetState,
     way: &Way<'_>,
     packet: Packet<'_>,
     headers: &Headers<A>,
@@ -208,6 +210,9 @@ pub(crate) fn begin<A: Carried>(
         secure,
         way.bh,
     );
+    if entry.is_shared() {
+        sync::passed(state, way, packet.mark(), entry, Direction::Original);
+    }
     xmit::to_server(way, packet, headers, entry)
 }
 
@@ -418,6 +423,9 @@ fn connection<A: Carried>(
             Some(session) => conn.of(Member::new(session, Part::Control)),
             None => conn,
         };
+        if state.is_master() && !snapshot.is_alone(tuple.proto) {
+            conn.watch(true);
+        }
         Entry::new([*tuple, reply], conn).hashed(hash)
     };
     let entry = A::of(&CONN_CACHES).alloc(make).map_err(no_memory)?;

@@ -166,7 +166,7 @@ fn remember<'g>(
     }
     let rules = &persistence.rules;
     let port = rules.template_port(flow.service_port, slot.dest.port);
-    let template = template(persistence, slot, port, data).map_err(no_memory)?;
+    let template = template(persistence, key, slot, port, data).map_err(no_memory)?;
     let entry = TEMPLATE_CACHE.alloc(|| Entry::new([key], template));
     let entry = entry.map_err(no_memory)?;
     let Ok(entry) = state.templates.insert(entry, [Role::Unique], way.guard) else {
@@ -189,6 +189,7 @@ fn no_dest(service: &Service, flow: &FlowKey) -> Refusal {
 
 fn template(
     persistence: &Persistence,
+    key: TemplateKey,
     slot: &Slot,
     port: u16,
     data: Option<&[u8]>,
@@ -201,7 +202,7 @@ fn template(
             Some((engine, copy))
         }
     };
-    let template = Template::new(slot.dest.clone(), port, persistence.timeout, found);
+    let template = Template::new(key, slot.dest.clone(), port, persistence.timeout, found);
     Ok(Arc::new(template, GFP_ATOMIC)?)
 }
 

@@ -120,11 +120,19 @@ fn template<const SYNC: bool>(entry: &TemplateEntry, left: u64, out: &SeqFile) {
                 true => "ASSURED",
                 false => "NONE",
             },
-            origin: SYNC.then_some("LOCAL"),
+            origin: SYNC.then_some(origin(entry.is_synced)),
             expires: u32::try_from(left / HZ).unwrap_or(u32::MAX),
             found: found.map(|(engine, data)| (engine.name(), &**data)),
         },
     );
+}
+
+/// Who knew of it first: this director or another one.
+fn origin(is_synced: bool) -> &'static str {
+    match is_synced {
+        true => "SYNC",
+        false => "LOCAL",
+    }
 }
 
 fn conn<A: Carried, const SYNC: bool>(entry: &ConnEntry<A>, expires: u32, out: &SeqFile) {
@@ -141,8 +149,7 @@ fn conn<A: Carried, const SYNC: bool>(entry: &ConnEntry<A>, expires: u32, out: &
                 _ => (conn.dest.addr, reply.sport),
             },
             state: conn.state().name(),
-            // Nobody sends us connections yet.
-            origin: SYNC.then_some("LOCAL"),
+            origin: SYNC.then_some(origin(conn.is_synced())),
             expires,
             found: None,
         },
