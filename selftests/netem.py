@@ -234,7 +234,7 @@ def test_transfers(_, way):
     run_here = here.director.run
     run_here(TOOL, "-C")
     run_here(TOOL, "-R", stdin="\n".join(lines) + "\n")
-    count, start = max(TRANSFERS // len(WAYS), 1), time.monotonic()
+    count, start = -(-TRANSFERS // len(WAYS)), time.monotonic()
     first, here.numbers = here.numbers, here.numbers + count
     before = not_carried(here.director)
     with here.client:
