@@ -171,7 +171,7 @@ pub(crate) fn open<'g, 'a, A: Carried>(
         Err(Refusal::Exhausted) => return Err(packet.drop()),
     };
     match opened {
-        Opened::Kept(entry) if headers.segment.keeps(entry.state()) => Ok((packet, entry)),
+        Opened::Kept(entry) if headers.segment.keeps(entry.is_established()) => Ok((packet, entry)),
         opened => Err(begin(state, way, packet, headers, opened.entry())),
     }
 }
