@@ -84,7 +84,7 @@ class Dissector:
         size = (first & 15) * 4
         mark = f"{ident - IDENT:+}" if 0 <= ident - IDENT < 64 else "0" if not ident else "*"
         if not quoted and (src in OWN or proto == ICMP and tos & 0xE0 == 0xC0):
-            mark = "*"
+            mark = "*" if ident or not frag & 0x4000 else "0"
         flags = "".join(name for name, bit in (("RF ", 0x8000), ("DF ", 0x4000), ("MF ", 0x2000)) if frag & bit)
         # The stack writes its time into options of what it quotes, and leaves the sum.
         sums = "" if quoted or checksum(self.data[at:at + size]) == 0 else " sum wrong"
