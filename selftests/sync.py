@@ -122,6 +122,9 @@ def daemon(world, role, where=None, **how):
     """A daemon in the director, or elsewhere."""
     with where or world.director, Genl("IPVS") as ipvs:
         ipvs.call(genl.NEW_DAEMON, attrs(role, **how))
+    if not RLVS:
+        # One that has not run yet is stopped without an answer.
+        time.sleep(0.2 * kernel.SLOW)
     try:
         yield
     finally:
