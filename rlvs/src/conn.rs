@@ -32,13 +32,16 @@ use crate::{
         Template, //
     }, //
 };
-use kernel::sync::{
-    atomic::{
-        Atomic,
-        Full,
-        Relaxed, //
-    },
-    Arc, //
+use kernel::{
+    alloc::KBox,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
 };
 use rlvs_core::{
     defence::{
@@ -145,7 +148,7 @@ pub(crate) struct Conn {
     /// The template that it was opened by.
     control: Option<Control>,
     /// The FTP session that it belongs to.
-    member: Option<Member>,
+    member: Option<KBox<Member>>,
     /// What others were told of it, a [`Ledger`]; while it is `HEARD`, how long it lasts, in jiffies.
     sync: Atomic<u64>,
 }
@@ -266,7 +269,7 @@ impl Conn {
     }
 
     /// The same, as one of an FTP session.
-    pub(crate) fn of(mut self, member: Member) -> Self {
+    pub(crate) fn of(mut self, member: KBox<Member>) -> Self {
         if member.part() == Part::Control {
             self.word.add(CONTROL, Relaxed);
         }
@@ -282,12 +285,12 @@ impl Conn {
 
     /// The FTP session that it belongs to.
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
-        self.member.as_ref().map(Member::session)
+        self.member.as_deref().map(Member::session)
     }
 
     /// What it is of a session, if its client is awaited.
     pub(crate) fn awaited(&self) -> Option<&Member> {
-        let member = self.member.as_ref();
+        let member = self.member.as_deref();
         member.filter(|member| member.part() == Part::Awaited)
     }
 
@@ -533,7 +536,7 @@ impl Conn {
     /// Do other connections need it? Then it lasts, idle or not.
     #[cold]
     fn is_needed(&self) -> bool {
-        self.member.as_ref().is_some_and(Member::is_needed)
+        self.member.as_deref().is_some_and(Member::is_needed)
     }
 
     /// Jiffies since the last packet. Another CPU may have seen one since the caller looked at the

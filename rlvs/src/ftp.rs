@@ -245,7 +245,7 @@ fn await_client<A: Carried>(
     if is_awaited(state, way, &original) {
         return Some(());
     }
-    let member = Member::new(session.clone(), Part::Awaited);
+    let member = Member::new(session.clone(), Part::Awaited).ok()?;
     let conn = listening(state, entry, beside(entry), false).of(member);
     publish(state, way, [original, reply], Role::Unused, conn)?;
     Some(())
@@ -273,7 +273,7 @@ fn await_server<A: Carried>(
     if is_awaited(state, way, &original) {
         return Some(());
     }
-    let member = Member::new(session.clone(), Part::Data);
+    let member = Member::new(session.clone(), Part::Data).ok()?;
     let conn = listening(state, entry, Via::Nat, false).of(member);
     publish(state, way, [original, reply], Role::Shared, conn)?;
     Some(())
@@ -331,7 +331,7 @@ pub(crate) fn awaited<'g, A: Carried>(
         ..*reply
     };
     let toa = answers == Role::Unique && state.settings.toa();
-    let member = Member::new(member.session().clone(), Part::Data);
+    let member = Member::new(member.session().clone(), Part::Data).ok()?;
     let conn = listening(state, entry, via, toa).of(member);
     publish(state, way, [headers.tuple, reply], answers, conn)
 }

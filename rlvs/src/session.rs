@@ -3,6 +3,7 @@
 //! What the connections of an FTP session share: the control connection and those for data.
 
 use kernel::{
+    alloc::AllocError,
     new_spinlock,
     prelude::*,
     sync::{
@@ -122,11 +123,12 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Another connection of a session.
-    pub(crate) fn new(session: Arc<Session>, part: Part) -> Self {
+    /// Another connection of a session. Any context.
+    // On its own: few connections are of a session, and all have room for the pointer only.
+    pub(crate) fn new(session: Arc<Session>, part: Part) -> Result<KBox<Self>, AllocError> {
         let member = Self { session, part };
         member.count(1);
-        member
+        KBox::new(member, GFP_ATOMIC)
     }
 
     /// The session.

@@ -404,9 +404,8 @@ fn connection<A: Carried>(
     let is_ftp = tuple.dport == FTP
         && matches!(segment, Segment::Tcp(_))
         && matches!(via, Via::Nat | Via::FullNat(_));
-    let no_memory = |_| Refusal::Drop(Counter::ConnNoMemory);
-    let session = match is_ftp {
-        true => Some(Session::new(&state.ftp).map_err(no_memory)?),
+    let member = match is_ftp {
+        true => Some(control(state).ok_or(Refusal::Drop(Counter::ConnNoMemory))?),
         false => None,
     };
     let make = || {
@@ -419,8 +418,8 @@ fn connection<A: Carried>(
             state.settings.conntrack() && !snapshot.is_alone(tuple.proto),
             goal.template.map(Control::new),
         );
-        let conn = match session {
-            Some(session) => conn.of(Member::new(session, Part::Control)),
+        let conn = match member {
+            Some(member) => conn.of(member),
             None => conn,
         };
         if state.is_master() && !snapshot.is_alone(tuple.proto) {
@@ -428,8 +427,16 @@ fn connection<A: Carried>(
         }
         Entry::new([*tuple, reply], conn).hashed(hash)
     };
-    let entry = A::of(&CONN_CACHES).alloc(make).map_err(no_memory)?;
+    let entry = A::of(&CONN_CACHES).alloc(make);
+    let entry = entry.map_err(|_| Refusal::Drop(Counter::ConnNoMemory))?;
     Ok((entry, answers))
+}
+
+/// The control connection of a new FTP session.
+#[cold]
+fn control(state: &NetState) -> Option<KBox<Member>> {
+    let session = Session::new(&state.ftp).ok()?;
+    Member::new(session, Part::Control).ok()
 }
 
 /// Opens a connection to where its client wants to go, if that is what the operator wants of a mark that
