@@ -30,7 +30,7 @@ DEVIATIONS = [
 ABOUT_IPV6 = r"(errors|nested|cut|pmtu_disc|headers)\.(ipip|gre|gue)\.v(6|4in6|6in4)(\..*)?"
 # What becomes of packets, connections and counters, in the scenarios of parity_packets.py.
 PACKETS = [
-    Deviation("a template whose destination is gone", r"persistent\..*", r"client: .* when the server is gone",
+    Deviation("a template whose destination is gone", r"persistent\..*", r"client: .* when (the server is gone|rest ends it)",
               r"\n?[+] \w+ \S+ 0000 \S+ \S+ \S+ FFFF NONE \d+"),
     # Fragments of IPv4 are not made larger than they came.
     Deviation("what the IP layer has noted about the inner packet of a tunnel",
