@@ -32,6 +32,8 @@ ABOUT_IPV6 = r"(errors|nested|cut|pmtu_disc|headers)\.(ipip|gre|gue)\.v(6|4in6|6
 PACKETS = [
     Deviation("a template whose destination is gone", r"persistent\..*", r"client: .* when (the server is gone|rest ends it)",
               r"\n?[+] \w+ \S+ 0000 \S+ \S+ \S+ FFFF NONE \d+"),
+    Deviation("the error that a client gets whose connection is ended for a new one", r"rest\.(dr|ipip|gre|gue)\..*\.1",
+              "counted", r" \d+ \d+ \d+$"),
     # Fragments of IPv4 are not made larger than they came.
     Deviation("what the IP layer has noted about the inner packet of a tunnel",
               r"(ops|fragments)\.(ipip|gre|gue)\.v4(\.\d+)?", "client: (fragments|many)", r"^s to server .*\n?"),
