@@ -46,9 +46,12 @@ def test_error_without_connection(world, name):
             assert inner.flow == ((SERVER, 8080), flow.client) and inner.sums_ok, inner.flow
             conn, = world.conns(port)
             assert conn.client == flow.client and conn.server == (SERVER, 8080), conn
+            assert conn.expires <= 3, f"{conn} waits for its client"
         # The connection is one as any other.
         if proto == UDP:
             same(clean(flow.request(wire.udp_request(flow, b"more"))), dst=SERVER, dport=8080)
+            conn, = world.conns(port)
+            assert conn.expires > 60, conn
 
 
 def test_stranger(world):

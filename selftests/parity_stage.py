@@ -27,9 +27,10 @@ MACS = {"c": "020000000101", "s": "020000000201"}
 # A server by its number; the last one has no neighbour who answers.
 SERVERS = {number: f"0200000002{number:02x}" for number in (11, 12, 13, 14)}
 NAMES = {CLIENT_GATE: "clients", **{mac: f"server {number - 10}" for number, mac in SERVERS.items()}}
-# All timeouts that a state may have: a connection's is shown as the one that it started from.
-TIMEOUTS = (2, 3, 10, 30, 60, 120, 180, 300, 360, 600, 900)
-SCTP_TIMEOUTS = (2, 4, 61, 180, 300, 360, 600, 900)
+# All timeouts that a state may have: a connection's is shown as the one that it started from. Those of 2 and 3 seconds
+# are told as the same by chance.
+TIMEOUTS = (3, 10, 30, 60, 120, 180, 300, 360, 600, 900)
+SCTP_TIMEOUTS = (4, 61, 180, 300, 360, 600, 900)
 TUN_OFFLOADS = 1 | 2 | 4 | 8 | 0x20 | 0x40
 # Neighbour and group discovery: the stack's own business.
 NOISE = (130, 131, 132, 133, 134, 135, 136, 143)

@@ -121,7 +121,7 @@ const PACKETS: u32 = 0xf << 12;
 const PACKET: u32 = 1 << 12;
 /// Another director has told of it.
 const SYNCED: u32 = 1 << 20;
-/// It has said how long it lasts, and no packet has passed since.
+/// It was said how long it lasts, and no packet has passed since.
 const HEARD: u32 = 1 << 21;
 /// Others are to be told of it.
 const WATCHED: u32 = 1 << 22;
@@ -212,7 +212,8 @@ impl Conn {
         self.word.load(Relaxed) & SYNCED != 0
     }
 
-    /// Another director has told in which state it is, and how long it lasts, in jiffies, 0 if not.
+    /// Something else than its packets, another director say, has told in which state it is, and how long it
+    /// lasts, in jiffies, 0 if not.
     pub(crate) fn hear(&self, state: State, lasts: u32, now: u32) {
         self.update(|_| state);
         self.seen.store(now, Relaxed);

@@ -30,7 +30,8 @@ use crate::{
         skb::{
             Packet,
             Verdict, //
-        }, //
+        },
+        time, //
     },
     netns::NetState,
     pool::Lease,
@@ -87,6 +88,9 @@ use rlvs_core::{
 /// How often another local port is tried if a connection that is older than the configuration
 /// holds the tuple.
 const LEASE_TRIES: usize = 8;
+
+/// How long a connection of which nothing but an error was seen waits for its client, in jiffies.
+const UNSEEN: u32 = 3 * time::HZ;
 
 /// Why there is no connection.
 pub(crate) enum Refusal {
@@ -241,7 +245,10 @@ pub(crate) fn by_error<'g, A: Carried>(
     let service = service.ok_or(Refusal::Pass)?;
     let hash = A::of(&state.conns).hash_of(&tuple);
     match schedule(state, way, service, packet, &headers, hash)? {
-        Opened::Kept(entry) => Ok(entry),
+        Opened::Kept(entry) => {
+            entry.hear(entry.state(), UNSEEN, way.now);
+            Ok(entry)
+        }
         Opened::Once(_) => Err(Refusal::Pass),
     }
 }

@@ -122,6 +122,11 @@ impl<A: Ip> Headers<A> {
             IPPROTO_TCP => Segment::Tcp(tcp::Header::bare(tuple.sport, tuple.dport)),
             // There is no datagram to look into.
             IPPROTO_UDP => Segment::Ipsec,
+            IPPROTO_SCTP => Segment::Sctp(sctp::Header {
+                sport: tuple.sport,
+                dport: tuple.dport,
+                chunk: None,
+            }),
             _ => return None,
         };
         Some(Self { ip, segment, tuple })
