@@ -258,7 +258,7 @@ def test_double_fetch(world):
             ring[slot * size:slot * size + 12] = struct.pack("=III", 0, len(frame), 0)
 
         def mutate():
-            end = time.monotonic() + 2
+            end = time.monotonic() + 2 * kernel.SLOW
             spots = [slot * size + data + 14 + at for slot in range(count) for at in (0, 2, 3, 6, 9, 32)]
             values = bytes((0x45, 0x4F, 0x40, 0x46, 0x00, 0xFF, 0x50, 0xF0))
             number = 0
@@ -271,7 +271,7 @@ def test_double_fetch(world):
             return number
 
         child = Process(mutate)
-        end, sent = time.monotonic() + 2, 0
+        end, sent = time.monotonic() + 2 * kernel.SLOW, 0
         while time.monotonic() < end:
             for slot in range(count):
                 status = struct.unpack("=I", ring[slot * size:slot * size + 4])[0]
@@ -281,7 +281,7 @@ def test_double_fetch(world):
                 sock.send(b"")
             sent += 1
         assert child.result() > 1000
-        assert sent > 10, f"only {sent} rounds were sent"
+        assert sent > 4, f"only {sent} rounds were sent"
         ring.close()
     seen = 0
     with Flow(world, port, client=client) as flow:
