@@ -255,14 +255,16 @@ def one(vip):
 
 
 def test_lines(_):
-    """The lines were as bad as was meant: all of them have lost, and the last sums of TCP have seen corruption."""
+    """The lines were as bad as was meant: they have lost, and the last sums of TCP have seen corruption."""
     here = farm()
     dropped = 0
     for place, device in ((here.client, "c0"), (here.director, "d0"), (here.director, "d1"), (here.server, "s0")):
         told = place.run("tc", "-s", "qdisc", "show", "dev", device).stdout
         lost = int(told.split("dropped ")[1].split(",")[0])
-        assert lost, f"{device} has lost nothing: {told}"
+        # Of the few packets that the debug kernel sends over one line none may be lost.
+        assert lost or kernel.DEBUG, f"{device} has lost nothing: {told}"
         dropped += lost
+    assert dropped, "no line has lost anything"
     print(f"# {dropped} packets lost")
     wrong = 0
     for place in (here.client, here.server):
