@@ -130,10 +130,10 @@ def run_pass(label, names):
             _records[label] = _records.get(label, {}) | done
             if len(names) > 1 and not ONLY and not kernel.DEBUG:
                 save(label)
-            # Connections that a helper follows hold mainline's helper as long as they live.
-            followed = [stage for stage in stages if stage.group.startswith("ftp")]
-            stages = [stage for stage in stages if stage not in followed]
-            closed(followed)
+            # Connections hold mainline's helper and its persistence engine as long as they live.
+            holding = [stage for stage in stages if stage.group.startswith(("ftp", "sip"))]
+            stages = [stage for stage in stages if stage not in holding]
+            closed(holding)
     finally:
         # What a balancer has kept of a route would keep the devices.
         held = closed(stages)

@@ -421,6 +421,6 @@ def scenarios():
                 if method == "nat" or ending not in ("time-wait", "fin-wait"):
                     yield f"reuse.{name}.{mode}.{ending}", f"reuse-{family}", family, reused, (way, mode, ending)
         yield f"ipsec.{name}", f"settings-{family}", family, followed, (way,)
-        yield f"sip.{name}", f"settings-{family}", family, calls, (way,)
+        yield f"sip.{name}", f"sip-{family}", family, calls, (way,)
         for proto in ("tcp", "udp"):
             yield f"conntrack.{name}.{proto}", f"conntrack-{family}", family, tracked, (way, proto)
