@@ -12,7 +12,7 @@ import packet
 from farm import FAMILY, Flow, l4_sum, listen, service, upload
 from genl import attr, be16, u16
 from lib import clean, each, need_rlvs, same, wait_for
-from packet import ACK, DF, MF, SYN
+from packet import ACK, DF, MF, PSH, SYN
 
 SPOILS_WORLD = True
 
@@ -274,6 +274,19 @@ def device(world, kind, inner, outer):
         if number == 1:
             world.server.run("ip", *six, "fou", "del", "port", str(GUE_PORT))
         world.server.ip("link del tun")
+
+
+@each("ipip-4in4", "gre-6in6", "gue-4in6")
+def test_forged_toa(world, variant):
+    """An option that FullNAT's servers would believe does not reach them through a tunnel either."""
+    need_rlvs()
+    kind, inner, outer, _ = variant_of(variant)
+    forged = packet.toa("192.0.2.66", 666)
+    with tunnelled(world, inner, outer, kind) as port, Flow(world, inner, port) as flow:
+        # The first ones go the long way, those of an open connection the short one.
+        for flags, payload in ((SYN, b""), (ACK, b""), (ACK, b""), (PSH | ACK, b"data")):
+            seen = Wrapped(flow.request(flow.tcp(flags, payload, options=forged)), kind, 6 if inner.bits == 128 else 4)
+            assert seen.inner == aged(flow.tcp(flags, payload, options=b"\1" * len(forged))), seen.inner.hex()
 
 
 @kinds

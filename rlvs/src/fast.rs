@@ -50,7 +50,6 @@ use rlvs_core::{
             Headers,
             Segment, //
         },
-        ip::Header,
         rewrite::{
             self,
             L4Checksum, //
@@ -104,7 +103,7 @@ pub(crate) fn handle<'a, A: Carried>(
     if original && point == Point::LocalIn {
         if matches!(entry.via, Via::Tunnel) {
             // A copy: see `hooks`.
-            return Ok(through(state, way.net, packet, &{ headers.ip }, entry));
+            return Ok(through(state, way.net, packet, &{ *headers }, entry));
         }
         to_server(way, packet, headers, entry)
     } else if !original && fullnat && point == Point::LocalIn {
@@ -152,13 +151,13 @@ fn through<A: Carried>(
     state: &NetState,
     net: &Net,
     packet: Packet<'_>,
-    ip: &Header<A>,
+    headers: &Headers<A>,
     entry: &ConnEntry<A>,
 ) -> Verdict {
     let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
     let way = way(state, net, Point::LocalIn, &bh, &guard);
     entry.passed(Direction::Original, packet.len(), way.now, way.bh);
-    xmit::pass(&way, packet, ip, entry)
+    xmit::to_server(&way, packet, headers, entry)
 }
 
 /// The real server's packet, which came to a local address, to the client.

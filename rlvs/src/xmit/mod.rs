@@ -185,7 +185,7 @@ pub(crate) fn to_server<A: Carried>(
         _ if headers.segment.header_len() > tcp::MIN_LEN => {
             let checksum = checksum_of(&packet);
             let Some(bytes) = packet.writable(headers.len()) else {
-                return way.drop(packet, Counter::NoMemory);
+                return way.lose(packet, Counter::NoMemory);
             };
             fullnat::strip(way, bytes, headers, checksum);
             pass(way, packet, &headers.ip, entry)
