@@ -20,14 +20,15 @@ __helper void rust_helper_rlvs_icmp6_send(struct net *net, struct sk_buff *skb, 
 }
 
 /*
- * Is there nobody at a point but ourselves, who have nothing to say about our own packets? Whoever sends packets has
- * its hooks there.
+ * Is there nobody at a point but ourselves, who have nothing to say about our own packets? A single hook may be
+ * somebody else's: packets are sent while our hooks come, one by one, and for a grace period after they have gone.
  */
 static __always_inline bool rlvs_hooks_alone(struct nf_hook_entries __rcu **at)
 {
 	const struct nf_hook_entries *hooks = rcu_dereference(*at);
 
-	return !hooks || hooks->num_hook_entries == 1;
+	return !hooks || (hooks->num_hook_entries == 1 &&
+			  within_module_mem_type((unsigned long)hooks->hooks[0].hook, THIS_MODULE, MOD_TEXT));
 }
 
 /* Sends a routed packet on its way through LOCAL_OUT. Takes the packet. */
