@@ -67,6 +67,25 @@ def test_where(world):
         assert world.counters()["toa_inserted"] - before == 5
 
 
+def test_answers_that_end_here(world):
+    """A server's packet that goes no further is quoted to it as it was sent, and nothing is learnt from it."""
+    need_rlvs()
+    port = world.service("fullnat", [(SERVER, 8080)])
+    with Flow(world, port) as flow:
+        def ended(data):
+            flow.clear()
+            flow.at_server.send(data)
+            told = clean(flow.at_server.wait())
+            same(told, proto=packet.ICMP, kind=11, code=0, dst=SERVER)
+            assert told.payload == data, f"quoted {told.payload.hex(' ')}, sent {data.hex(' ')}"
+        flow.request(wire.tcp_request(flow, SYN, options=packet.syn_options()))
+        before = world.counters()["mss_lowered"]
+        ended(wire.tcp_reply(flow, SYN | ACK, ack=1001, options=packet.syn_options(), ttl=1))
+        assert world.counters()["mss_lowered"] == before
+        ended(wire.tcp_reply(flow, PSH | ACK, 5001, 1001, b"banner", ttl=1))
+        carries(flow, clean(flow.request(wire.tcp_request(flow, ACK, 1001, 5001))), b"")
+
+
 def test_nat_has_none(world):
     """A NAT server sees the client itself and gets no option."""
     port = world.service("nat", [(SERVER, 8080)])

@@ -329,9 +329,6 @@ pub(crate) fn to_client<A: Carried>(
 ) -> Verdict {
     let [original, _] = entry.keys();
     let new = original.reversed();
-    if entry.is_fullnat() {
-        fullnat::heard(way, &mut packet, headers, entry);
-    }
     if way.point == Point::LocalIn && entry.is_fullnat() {
         // It came to a local address: from here on it is ours to forward.
         let Some(dst) = way.to_client(new.dst, new.src) else {
@@ -343,6 +340,8 @@ pub(crate) fn to_client<A: Carried>(
         if let Some(problem) = problem(&packet, &headers.ip, dst.mtu(), dst.mtu()) {
             return refuse(way, packet, &headers.ip, problem);
         }
+        // Not before: what is refused is quoted to the server as it was sent.
+        fullnat::heard(way, &mut packet, headers, entry);
         let checksum = checksum_of(&packet);
         let done = packet
             .writable(headers.len())
@@ -366,6 +365,9 @@ fn reinject<A: Carried>(
     entry: &ConnEntry<A>,
     new: &Tuple<A>,
 ) -> Verdict {
+    if entry.is_fullnat() {
+        fullnat::heard(way, &mut packet, headers, entry);
+    }
     match translate(&mut packet, headers, new) {
         Some(()) => {
             claim(&mut packet, entry, Some(new));
