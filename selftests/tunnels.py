@@ -8,9 +8,11 @@ import struct
 
 import conntrack
 import farm
+import genl
 import packet
+import packet6
 from farm import FAMILY, Flow, l4_sum, listen, service, upload
-from genl import attr, be16, u16
+from genl import Genl, attr, be16, u16
 from lib import clean, each, need_rlvs, same, wait_for
 from packet import ACK, DF, MF, PSH, SYN
 
@@ -356,6 +358,27 @@ def test_from_here(world, kind):
         world.director.sysctl("net.ipv4.conf.ds.accept_local", 0)
         world.server.ip(f"rule del from {on.vip} to {on.director} lookup main prio 1")
         world.director.run("ip", "route", "flush", "cache")
+
+
+def test_last_server_of_the_other_family(world):
+    """With the last server of IPv6 the router's packets of IPv6 are nobody's business any more: fragments pass alone."""
+    need_rlvs()
+    farm.prepare(world)
+    inner, outer = FAMILY["4"], FAMILY["6"]
+    # Whoever waits for the others of a first fragment would say after a while that they have not come.
+    lone = packet6.ip6(outer.client, outer.server, 17, bytes(24),
+                       ext=[(packet6.FRAGMENT, packet6.fragment(64, 0, world.port()))])
+    with service(world, inner, [(inner.server, 80)], method=2, extra=extra("ipip")) as port, \
+            Flow(world, inner, port) as flow:
+        assert flow.request(lone).data[40:] == lone[40:]
+        key = genl.service(inner.vip, port, packet.TCP, full=False)
+        dest = genl.dest(outer.server, 80, method=2, extra=extra("ipip"))
+        with world.director, Genl("IPVS") as ipvs:
+            ipvs.call(genl.NEW_DEST, key + dest)
+            flow.at_client.send(lone)
+            flow.at_server.silent()
+            ipvs.call(genl.DEL_DEST, key + dest)
+        assert flow.request(lone).data[40:] == lone[40:]
 
 
 @each("4in4", "4in6")

@@ -195,7 +195,7 @@ impl Config {
         if let Some(entry) = self.services.remove(id) {
             self.let_go(plane, &mut plots, entry);
         }
-        self.fewer_services(net, plane);
+        self.fewer(net, plane);
         Ok(())
     }
 
@@ -207,7 +207,7 @@ impl Config {
         while let Some(entry) = self.services.pop() {
             self.let_go(plane, &mut plots, entry);
         }
-        self.fewer_services(net, plane);
+        self.fewer(net, plane);
         Ok(())
     }
 
@@ -248,11 +248,7 @@ impl Config {
             None if inet::is_one_host(net, addr) => Dest::new(addr, port)?,
             None => return Err(NOT_ONE_HOST),
         };
-        if mixed(id, addr) > 0 {
-            // Errors about what goes there come in packets of the other family.
-            let (ipv4, ipv6) = self.counts();
-            plane.services_changed(net, ipv4.saturating_add(1), ipv6.saturating_add(1))?;
-        }
+        let (ipv4, ipv6) = self.counts();
         let (entry, pools) = entry(&mut self.services, &mut self.pools, id)?;
         entry.members.reserve(1, GFP_KERNEL)?;
         let dests = Iterator::chain(iter::once((&dest, &spec)), entry.dests());
@@ -265,7 +261,14 @@ impl Config {
             dests,
         )?;
 
-        plane.services().add_server(id, &dest)?;
+        if mixed(id, addr) > 0 {
+            // Errors about what goes there come in packets of the other family.
+            plane.services_changed(net, ipv4.saturating_add(1), ipv6.saturating_add(1))?;
+        }
+        if let Err(error) = plane.services().add_server(id, &dest) {
+            let _ = plane.services_changed(net, ipv4, ipv6);
+            return Err(error.into());
+        }
 
         dest.configure(&spec);
         plane.learn(addr);
@@ -325,6 +328,7 @@ impl Config {
     /// Deletes a destination. Its connections stay until they time out.
     pub(crate) fn del_dest(
         &mut self,
+        net: &Net,
         plane: &impl Plane,
         id: &ServiceId,
         addr: IpAddr,
@@ -352,8 +356,7 @@ impl Config {
         self.mixed = self.mixed.wrapping_sub(mixed(id, addr));
         entry.retired = entry.retired.wrapping_add(&counted);
         plane.dismissed();
-        self.pools.outdate();
-        self.changed();
+        self.fewer(net, plane);
         Ok(())
     }
 
@@ -459,8 +462,9 @@ impl Config {
         plane.dismissed();
     }
 
-    /// Tells the packet path, which cannot refuse: only hooks that are not there yet can fail.
-    fn fewer_services(&mut self, net: &Net, plane: &impl Plane) {
+    /// Tells the packet path of fewer services or destinations. It cannot refuse: only hooks that are not there
+    /// yet can fail.
+    fn fewer(&mut self, net: &Net, plane: &impl Plane) {
         let (ipv4, ipv6) = self.counts();
         let _ = plane.services_changed(net, ipv4, ipv6);
         self.pools.outdate();

@@ -246,7 +246,7 @@ fn set_dest<'a>(
     match command {
         cmd::NEW_DEST => config.add_dest(info.net(), state, id, addr, port, new.spec()?),
         cmd::SET_DEST => config.edit_dest(id, addr, port, new.spec()?),
-        _ => config.del_dest(state, id, addr, port),
+        _ => config.del_dest(info.net(), state, id, addr, port),
     }
     .map_err(|refusal| Refused::by_config(refusal, Some(service), Some(nest)))
 }
