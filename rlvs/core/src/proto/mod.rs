@@ -181,27 +181,6 @@ impl Timeouts {
         // The fallback is unreachable, and the compiler knows.
         self.0.get(usize::from(state as u8)).copied().unwrap_or(0)
     }
-
-    /// Sets the timeout of established TCP connections, in seconds.
-    pub fn set_tcp(&mut self, seconds: u32) {
-        self.set(State::Established, seconds);
-    }
-
-    /// Sets the timeout of TCP connections that the server has closed, in seconds.
-    pub fn set_fin(&mut self, seconds: u32) {
-        self.set(State::FinWait, seconds);
-    }
-
-    /// Sets the timeout of UDP, in seconds.
-    pub fn set_udp(&mut self, seconds: u32) {
-        self.set(State::Udp, seconds);
-    }
-
-    fn set(&mut self, state: State, seconds: u32) {
-        if let Some(timeout) = self.0.get_mut(usize::from(state as u8)) {
-            *timeout = seconds;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -253,27 +232,6 @@ mod tests {
             [
                 2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300, 2, 4, 61, 61, 61, 61, 61, 61,
                 900, 61, 61, 61, 4, 61
-            ]
-        );
-    }
-
-    #[test]
-    fn three_timeouts_are_set_each_for_itself() {
-        let mut timeouts = Timeouts::default();
-        timeouts.set_tcp(7);
-        timeouts.set_fin(8);
-        timeouts.set_udp(9);
-        let set: Vec<_> = State::ALL
-            .into_iter()
-            .filter(|s| timeouts.of(*s) != Timeouts::default().of(*s))
-            .map(|s| (s, timeouts.of(s)))
-            .collect();
-        assert_eq!(
-            set,
-            [
-                (State::Established, 7),
-                (State::FinWait, 8),
-                (State::Udp, 9)
             ]
         );
     }

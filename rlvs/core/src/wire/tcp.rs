@@ -49,12 +49,6 @@ impl Flags {
         self.0 & Self::RST != 0
     }
 
-    /// Whether PSH is set.
-    #[inline]
-    pub fn psh(self) -> bool {
-        self.0 & Self::PSH != 0
-    }
-
     /// Whether ACK is set.
     #[inline]
     pub fn ack(self) -> bool {
@@ -226,13 +220,13 @@ mod tests {
 
     #[test]
     fn flags_are_told_apart() {
-        let all = |f: Flags| [f.fin(), f.syn(), f.rst(), f.psh(), f.ack()];
-        for bit in 0..5 {
-            let mut expected = [false; 5];
-            expected[bit] = true;
+        let all = |f: Flags| [f.fin(), f.syn(), f.rst(), f.ack()];
+        for (at, bit) in [0, 1, 2, 4].into_iter().enumerate() {
+            let mut expected = [false; 4];
+            expected[at] = true;
             assert_eq!(all(Flags(1 << bit)), expected);
         }
-        assert_eq!(all(Flags(0xe0)), [false; 5]);
+        assert_eq!(all(Flags(0xe8)), [false; 4]);
     }
 
     fn clamp(options: &[u8], less: u16) -> (bool, Vec<u8>) {

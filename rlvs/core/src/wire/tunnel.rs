@@ -159,12 +159,6 @@ impl Tunnel {
         }
     }
 
-    /// Does it add nothing but an IP header?
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::Ipip
-    }
-
     /// Writes what stands between the IP headers. `len` is the packet's from there on, `sport` the
     /// source port of UDP. Checksums are left 0.
     ///
