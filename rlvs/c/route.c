@@ -1,6 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Routes, and what is known of them. Part of helpers.c. */
 
+#if IS_ENABLED(CONFIG_IPV6)
+/* The route of a flow to `daddr`, of 16 bytes, with a reference; NULL if there is none. */
+static __always_inline struct dst_entry *rlvs_route_flow6(struct net *net, struct flowi6 *fl6, const u32 *daddr)
+{
+	struct dst_entry *dst;
+
+	memcpy(&fl6->daddr, daddr, sizeof(fl6->daddr));
+	dst = ip6_route_output(net, NULL, fl6);
+	if (!dst->error)
+		return dst;
+	dst_release(dst);
+	return NULL;
+}
+#endif
+
 /* A route to `daddr`, for packets from `saddr` (0: any), with a reference; NULL if there is none. */
 __helper struct dst_entry *rust_helper_rlvs_route4(struct net *net, __be32 daddr, __be32 saddr)
 {
@@ -19,16 +34,12 @@ __helper struct dst_entry *rust_helper_rlvs_route6(struct net *net, const u32 *d
 {
 #if IS_ENABLED(CONFIG_IPV6)
 	struct flowi6 fl6 = {};
-	struct dst_entry *dst;
 
-	memcpy(&fl6.daddr, daddr, sizeof(fl6.daddr));
 	memcpy(&fl6.saddr, saddr, sizeof(fl6.saddr));
-	dst = ip6_route_output(net, NULL, &fl6);
-	if (!dst->error)
-		return dst;
-	dst_release(dst);
-#endif
+	return rlvs_route_flow6(net, &fl6, daddr);
+#else
 	return NULL;
+#endif
 }
 
 /* What tells later whether the route still holds. */
@@ -183,27 +194,23 @@ __helper struct dst_entry *rust_helper_rlvs_route6_next_hop(struct net *net, con
 	struct flowi6 fl6 = {
 		.flowi6_flags = FLOWI_FLAG_KNOWN_NH,
 	};
-	struct dst_entry *dst;
 
-	memcpy(&fl6.daddr, daddr, sizeof(fl6.daddr));
-	dst = ip6_route_output(net, NULL, &fl6);
-	if (!dst->error)
-		return dst;
-	dst_release(dst);
-#endif
+	return rlvs_route_flow6(net, &fl6, daddr);
+#else
 	return NULL;
+#endif
 }
 
 __helper struct dst_entry *rust_helper_rlvs_route6_tunnel(struct net *net, const u32 *daddr, u32 *saddr)
 {
 #if IS_ENABLED(CONFIG_IPV6)
 	struct flowi6 fl6 = {};
-	struct dst_entry *dst;
+	struct dst_entry *dst = rlvs_route_flow6(net, &fl6, daddr);
 
-	memcpy(&fl6.daddr, daddr, sizeof(fl6.daddr));
-	dst = ip6_route_output(net, NULL, &fl6);
-	if (dst->error || (ipv6_addr_any(&fl6.saddr) &&
-			   ipv6_dev_get_saddr(net, ip6_dst_idev(dst)->dev, &fl6.daddr, 0, &fl6.saddr) < 0)) {
+	if (!dst)
+		return NULL;
+	if (ipv6_addr_any(&fl6.saddr) &&
+	    ipv6_dev_get_saddr(net, ip6_dst_idev(dst)->dev, &fl6.daddr, 0, &fl6.saddr) < 0) {
 		dst_release(dst);
 		return NULL;
 	}

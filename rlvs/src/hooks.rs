@@ -387,7 +387,6 @@ fn connection<A: Carried>(
     index: u8,
 ) -> Verdict {
     let segment = &headers.segment;
-    let secure = || way.settings.secure_tcp();
     if index == ORIGINAL && way.point == Point::Forward {
         // Only what is routed to this host is scheduled: see `open::open`.
         return packet.accept();
@@ -397,41 +396,28 @@ fn connection<A: Carried>(
     {
         return anew(state, way, packet, headers, entry);
     }
-    if index != ORIGINAL {
-        entry.saw(
-            Direction::Reply,
-            packet.len(),
-            segment,
-            way.now,
-            secure,
-            way.bh,
-        );
-        if entry.is_shared() {
-            sync::passed(state, way, packet.mark(), entry, Direction::Reply);
-        }
-        if entry.is_control() {
-            return ftp::to_client(state, way, packet, headers, entry);
-        }
-        return xmit::to_client(way, packet, headers, entry);
-    }
-    if !entry.dest.is_available() {
-        return way.drop(packet, Counter::DestGone);
-    }
+    let direction = match index {
+        ORIGINAL if !entry.dest.is_available() => return way.drop(packet, Counter::DestGone),
+        ORIGINAL => Direction::Original,
+        _ => Direction::Reply,
+    };
     entry.saw(
-        Direction::Original,
+        direction,
         packet.len(),
         segment,
         way.now,
-        secure,
+        || way.settings.secure_tcp(),
         way.bh,
     );
     if entry.is_shared() {
-        sync::passed(state, way, packet.mark(), entry, Direction::Original);
+        sync::passed(state, way, packet.mark(), entry, direction);
     }
-    if entry.is_control() {
-        return ftp::to_server(state, way, packet, headers, entry);
+    match (direction, entry.is_control()) {
+        (Direction::Original, true) => ftp::to_server(state, way, packet, headers, entry),
+        (Direction::Original, false) => xmit::to_server(way, packet, headers, entry),
+        (Direction::Reply, true) => ftp::to_client(state, way, packet, headers, entry),
+        (Direction::Reply, false) => xmit::to_client(way, packet, headers, entry),
     }
-    xmit::to_server(way, packet, headers, entry)
 }
 
 /// A packet that comes when its connection has ended.
