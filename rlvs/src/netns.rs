@@ -553,7 +553,7 @@ fn over<A: Carried>(net: &Net, entry: &ConnEntry<A>) {
     xmit::untrack(net, entry);
 }
 
-/// Takes what is to be dropped out of a part of a table, anywhere.
+/// Looks at one part of a table, beginning anywhere, and takes out what is to be dropped.
 fn drop_some<K: Key, V: Send + Sync, const N: usize>(
     table: &Table<K, V, N>,
     is_to_drop: impl FnMut(&Entry<K, V, N>) -> bool,
