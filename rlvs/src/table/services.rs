@@ -48,23 +48,76 @@ use rlvs_core::{
 /// Where an FTP server's own data connections come from.
 pub(crate) const FTP_DATA: u16 = 20;
 
-impl Key for ServiceId {
-    fn hash(&self, seed: &Seed) -> u32 {
-        match *self {
-            Self::Address { proto, addr, port } => {
-                let port = u32::from(port) << 16 | u32::from(proto);
-                match addr {
-                    IpAddr::V4(addr) => seed.hash([addr.to_bits(), port, 4, 0]),
-                    IpAddr::V6(addr) => {
-                        let [a, b, c, d, e, f, g, h] = addr.segments().map(u32::from);
-                        let folded =
-                            seed.hash([a << 16 | b, c << 16 | d, e << 16 | f, g << 16 | h]);
-                        seed.hash([folded, port, 6, 0])
-                    }
+/// What names a service or a destination, as the tables compare it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Name {
+    /// The address, in two halves; of a mark the mark.
+    upper: u64,
+    lower: u64,
+    /// Port and protocol; of a mark neither. And what the address is of, or whose mark it is.
+    rest: u64,
+}
+
+impl Name {
+    #[inline]
+    fn address(proto: u16, addr: IpAddr, port: u16) -> Self {
+        let rest = u64::from(port) << 16 | u64::from(proto);
+        match addr {
+            IpAddr::V4(addr) => Self {
+                upper: 0,
+                lower: addr.to_bits().into(),
+                rest: rest | 4 << 32,
+            },
+            IpAddr::V6(addr) => {
+                let bits = addr.to_bits();
+                // CAST: The upper half and the lower.
+                Self {
+                    upper: (bits >> 64) as u64,
+                    lower: bits as u64,
+                    rest: rest | 6 << 32,
                 }
             }
-            Self::Mark { family, mark } => seed.hash([mark, u32::from(family.number()), 0, 1]),
         }
+    }
+
+    #[inline]
+    fn mark(family: Family, mark: u32) -> Self {
+        Self {
+            upper: 0,
+            lower: mark.into(),
+            rest: 1 << 40 | u64::from(family.number()) << 32,
+        }
+    }
+
+    fn of(id: &ServiceId) -> Self {
+        match *id {
+            ServiceId::Address { proto, addr, port } => Self::address(proto, addr, port),
+            ServiceId::Mark { family, mark } => Self::mark(family, mark),
+        }
+    }
+
+    /// That of a destination of a service.
+    fn server(id: &ServiceId, dest: &Dest) -> Self {
+        let proto = match *id {
+            ServiceId::Address { proto, .. } => proto,
+            ServiceId::Mark { .. } => 0,
+        };
+        Self::address(proto, dest.addr, dest.port)
+    }
+}
+
+impl Key for Name {
+    /// Without the secret: what is in these tables an operator has put there, and a stranger can only look.
+    #[inline]
+    fn hash(&self, _: &Seed) -> u32 {
+        // Fibonacci hashing of each word, with odd numbers of 64 bits that have nothing in common.
+        let sum = self
+            .lower
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(self.upper.wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
+            .wrapping_add(self.rest.wrapping_mul(0xd6e8_feb8_6659_fd93));
+        // CAST: The upper half, on which all bits have an effect.
+        (sum >> 32) as u32
     }
 }
 
@@ -82,7 +135,7 @@ pub(crate) struct Wanted {
 
 /// The services of a namespace.
 pub(crate) struct ServiceTable {
-    table: Table<ServiceId, Arc<Service>, 1>,
+    table: Table<Name, Arc<Service>, 1>,
     /// How many services there are of each kind that takes a lookup of its own.
     marks: Atomic<i32>,
     ftp: Atomic<i32>,
@@ -92,19 +145,7 @@ pub(crate) struct ServiceTable {
     has_engines: Atomic<bool>,
     /// Their destinations, by the protocol of the service (0 for that of a mark), address and port; once
     /// for each service that has one.
-    servers: Table<ServiceId, Arc<Dest>, 1>,
-}
-
-/// What a destination of a service is found by.
-fn server(id: &ServiceId, dest: &Dest) -> ServiceId {
-    ServiceId::Address {
-        proto: match *id {
-            ServiceId::Address { proto, .. } => proto,
-            ServiceId::Mark { .. } => 0,
-        },
-        addr: dest.addr,
-        port: dest.port,
-    }
+    servers: Table<Name, Arc<Dest>, 1>,
 }
 
 impl ServiceTable {
@@ -137,22 +178,15 @@ impl ServiceTable {
         guard: &'g Guard,
     ) -> Option<&'g Service> {
         if self.has_mark(wanted.mark) {
-            let id = ServiceId::Mark {
-                family: Family::of(wanted.addr),
-                mark: wanted.mark,
-            };
-            let found = self.get(&id, guard);
+            let family = Family::of(wanted.addr);
+            let found = self.get(&Name::mark(family, wanted.mark), guard);
             if found.is_some() {
                 return found;
             }
         }
         let at = |port| {
-            let id = ServiceId::Address {
-                proto: wanted.proto.into(),
-                addr: wanted.addr,
-                port,
-            };
-            self.get(&id, guard)
+            let name = Name::address(wanted.proto.into(), wanted.addr, port);
+            self.get(&name, guard)
         };
         let found = at(wanted.port);
         if found.is_some() {
@@ -191,8 +225,8 @@ impl ServiceTable {
     }
 
     #[inline]
-    fn get<'g>(&'g self, id: &ServiceId, guard: &'g Guard) -> Option<&'g Service> {
-        Some(&**self.table.find(id, guard)?.entry)
+    fn get<'g>(&'g self, name: &Name, guard: &'g Guard) -> Option<&'g Service> {
+        Some(&**self.table.find(name, guard)?.entry)
     }
 
     /// How many buckets the table has.
@@ -208,7 +242,7 @@ impl ServiceTable {
     /// Lets packets find a service from now on. Process context.
     pub(crate) fn insert(&self, service: Arc<Service>) -> Result {
         let id = service.id;
-        let entry = KBox::new(Entry::new([id], service), GFP_KERNEL)?;
+        let entry = KBox::new(Entry::new([Name::of(&id)], service), GFP_KERNEL)?;
         let guard = rcu::read_lock();
         self.table
             .insert(entry, [Role::Unique], &guard)
@@ -226,7 +260,7 @@ impl ServiceTable {
     /// Packets do not find the service any more. Process context.
     pub(crate) fn remove(&self, id: &ServiceId) {
         let guard = rcu::read_lock();
-        if let Some(hit) = self.table.find(id, &guard) {
+        if let Some(hit) = self.table.find(&Name::of(id), &guard) {
             self.table.remove(hit.entry, &guard);
             self.count(id, -1);
         }
@@ -235,15 +269,18 @@ impl ServiceTable {
     /// Is there a destination with such an address and port, reached by rewriting addresses?
     pub(crate) fn has_server(&self, proto: u8, addr: IpAddr, port: u16, guard: &Guard) -> bool {
         [u16::from(proto), 0].into_iter().any(|proto| {
-            let key = ServiceId::Address { proto, addr, port };
-            let hit = self.servers.find(&key, guard);
+            let name = Name::address(proto, addr, port);
+            let hit = self.servers.find(&name, guard);
             hit.is_some_and(|hit| hit.entry.is_rewritten_to())
         })
     }
 
     /// A service has a destination from now on. Process context.
     pub(crate) fn add_server(&self, id: &ServiceId, dest: &Arc<Dest>) -> Result {
-        let entry = KBox::new(Entry::new([server(id, dest)], dest.clone()), GFP_KERNEL)?;
+        let entry = KBox::new(
+            Entry::new([Name::server(id, dest)], dest.clone()),
+            GFP_KERNEL,
+        )?;
         let guard = rcu::read_lock();
         // What may be shared is never refused.
         let _ = self.servers.insert(entry, [Role::Shared], &guard);
@@ -259,7 +296,7 @@ impl ServiceTable {
     /// A service has a destination no longer. Process context.
     pub(crate) fn remove_server(&self, id: &ServiceId, dest: &Dest) {
         let guard = rcu::read_lock();
-        if let Some(hit) = self.servers.find(&server(id, dest), &guard) {
+        if let Some(hit) = self.servers.find(&Name::server(id, dest), &guard) {
             self.servers.remove(hit.entry, &guard);
         }
     }
