@@ -103,6 +103,46 @@ impl Via {
     fn is_one_way(&self) -> bool {
         matches!(self, Self::Direct | Self::Tunnel | Self::Local)
     }
+
+    /// What stands of it in [`Conn::word`].
+    #[inline]
+    fn flag(&self) -> u32 {
+        match self {
+            Self::Nat => 0,
+            Self::FullNat(_) => FULLNAT,
+            Self::Direct => DIRECT,
+            Self::Tunnel => TUNNEL,
+            Self::Local | Self::Bypass => UNSENT,
+        }
+    }
+}
+
+/// What else a connection is from its beginning on.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Traits(u32);
+
+impl Traits {
+    /// The client's address is to travel along.
+    #[inline]
+    pub(crate) fn toa(self, on: bool) -> Self {
+        self.with(TOA, on)
+    }
+
+    /// conntrack keeps it, too.
+    #[inline]
+    pub(crate) fn tracked(self, on: bool) -> Self {
+        self.with(TRACKED, on)
+    }
+
+    /// Another director has told of it.
+    pub(crate) fn synced(self) -> Self {
+        self.with(SYNCED, true)
+    }
+
+    #[inline]
+    fn with(self, flag: u32, on: bool) -> Self {
+        Self(if on { self.0 | flag } else { self.0 })
+    }
 }
 
 /// The bits of [`Conn::word`] that hold the [`State`].
@@ -125,6 +165,13 @@ const SYNCED: u32 = 1 << 20;
 const HEARD: u32 = 1 << 21;
 /// Others are to be told of it.
 const WATCHED: u32 = 1 << 22;
+/// How its packets reach the server, where that makes a difference to most of them: what `via` says, in the
+/// cache line that they need anyway.
+const FULLNAT: u32 = 1 << 24;
+const DIRECT: u32 = 1 << 25;
+const TUNNEL: u32 = 1 << 26;
+/// They do not leave, or go where they wanted to.
+const UNSENT: u32 = 1 << 27;
 /// So many need not be told from more.
 const MANY: u32 = Lottery::MOST * PACKET + PACKET;
 /// Its server's packets pass here although they need not.
@@ -162,25 +209,22 @@ const IDLE: u32 = defence::IDLE * time::HZ;
 
 impl Conn {
     /// A connection to `dest` in its first state. It counts as one of the destination's until it has
-    /// [`ended`](Self::ended) or is dropped. `toa`: the client's address is to travel along; `tracked`:
-    /// conntrack keeps it, too.
+    /// [`ended`](Self::ended) or is dropped.
+    #[inline]
     pub(crate) fn new(
         dest: Arc<Dest>,
         state: State,
         via: Via,
-        toa: bool,
-        tracked: bool,
+        traits: Traits,
         control: Option<Control>,
     ) -> Self {
         dest.bind();
-        let toa = if toa { TOA } else { 0 };
-        let tracked = if tracked { TRACKED } else { 0 };
         let unassured = match &control {
             Some(template) if !template.is_assured() => UNASSURED,
             _ => 0,
         };
         Self {
-            word: Atomic::new(u32::from(state as u8) | toa | tracked | unassured),
+            word: Atomic::new(u32::from(state as u8) | traits.0 | via.flag() | unassured),
             seen: Atomic::new(time::now()),
             dest,
             via,
@@ -199,12 +243,6 @@ impl Conn {
     /// The template that it was opened by.
     pub(crate) fn template(&self) -> Option<&Template> {
         self.control.as_deref()
-    }
-
-    /// The same, as another director has told of it.
-    pub(crate) fn synced(self) -> Self {
-        self.word.add(SYNCED, Relaxed);
-        self
     }
 
     /// Has another director told of it?
@@ -269,13 +307,12 @@ impl Conn {
         Some((ledger, due && first))
     }
 
-    /// The same, as one of an FTP session.
-    pub(crate) fn of(mut self, member: KBox<Member>) -> Self {
+    /// It is one of an FTP session.
+    pub(crate) fn join(&mut self, member: KBox<Member>) {
         if member.part() == Part::Control {
-            self.word.add(CONTROL, Relaxed);
+            self.set(CONTROL);
         }
         self.member = Some(member);
-        self
     }
 
     /// Is it the control connection of an FTP session?
@@ -304,21 +341,32 @@ impl Conn {
     /// Is the source rewritten too?
     #[inline]
     pub(crate) fn is_fullnat(&self) -> bool {
-        matches!(self.via, Via::FullNat(_))
+        self.word.load(Relaxed) & FULLNAT != 0
+    }
+
+    /// Do its packets reach the server as they are, from this host's network?
+    #[inline]
+    pub(crate) fn is_direct(&self) -> bool {
+        self.word.load(Relaxed) & DIRECT != 0
+    }
+
+    /// Do its packets reach the server in other packets?
+    #[inline]
+    pub(crate) fn is_tunneled(&self) -> bool {
+        self.word.load(Relaxed) & TUNNEL != 0
     }
 
     /// Are its packets given other addresses, so that the answers must pass here?
     #[inline]
     pub(crate) fn is_rewritten(&self) -> bool {
-        matches!(self.via, Via::Nat | Via::FullNat(_))
+        self.word.load(Relaxed) & (DIRECT | TUNNEL | UNSENT) == 0
     }
 
     /// Is nothing to be decided about its packets: are they given other addresses, another next hop, or
     /// other headers in front?
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        !matches!(self.via, Via::Local | Via::Bypass)
-            && self.word.load(Relaxed) & (TOA | TRACKED | CONTROL | HEARD | WATCHED) == 0
+        self.word.load(Relaxed) & (TOA | TRACKED | CONTROL | HEARD | WATCHED | UNSENT) == 0
     }
 
     /// Will its template have to be told once it is established?

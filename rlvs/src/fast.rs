@@ -9,7 +9,6 @@
 use crate::{
     conn::{
         ConnEntry,
-        Via,
         OPENED,
         ORIGINAL, //
     },
@@ -54,6 +53,7 @@ use rlvs_core::{
             self,
             L4Checksum, //
         },
+        tcp,
         toa, //
     }, //
 };
@@ -101,7 +101,7 @@ pub(crate) fn handle<'a, A: Carried>(
     let original = matches!(index, ORIGINAL | OPENED);
     let (fullnat, point) = (entry.is_fullnat(), way.point);
     if original && point == Point::LocalIn {
-        if matches!(entry.via, Via::Tunnel) {
+        if entry.is_tunneled() {
             // A copy: see `hooks`.
             return Ok(through(state, way.net, packet, &{ *headers }, entry));
         }
@@ -124,12 +124,12 @@ fn to_server<'a, A: Carried>(
     entry: &ConnEntry<A>,
 ) -> Result<Verdict, Packet<'a>> {
     let [_, reply] = entry.keys();
-    let (dst, ends) = match entry.via {
-        Via::Direct => {
+    let (dst, ends) = match entry.is_direct() {
+        true => {
             let server = A::from_ip(entry.dest.addr);
             (server.and_then(|server| way.next_hop(server)), None)
         }
-        _ => {
+        false => {
             let source = xmit::local_source(entry, reply);
             let ends = [(reply.dst, reply.dport), (reply.src, reply.sport)];
             (way.to_server(reply.src, source), Some(ends))
@@ -157,7 +157,11 @@ fn through<A: Carried>(
     let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
     let way = way(state, net, Point::LocalIn, &bh, &guard);
     entry.passed(Direction::Original, packet.len(), way.now, way.bh);
-    xmit::to_server(&way, packet, headers, entry)
+    match headers.segment.header_len() > tcp::MIN_LEN {
+        // One of the options may be a TOA.
+        true => xmit::to_server(&way, packet, headers, entry),
+        false => xmit::tunnel::to_server(&way, packet, &headers.ip, entry, entry.dest.tunnel()),
+    }
 }
 
 /// The real server's packet, which came to a local address, to the client.

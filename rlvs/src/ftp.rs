@@ -11,6 +11,7 @@ use crate::{
     conn::{
         Conn,
         ConnEntry,
+        Traits,
         Via,
         ORIGINAL, //
     },
@@ -246,7 +247,8 @@ fn await_client<A: Carried>(
         return Some(());
     }
     let member = Member::new(session.clone(), Part::Awaited).ok()?;
-    let conn = listening(state, entry, beside(entry), false).of(member);
+    let mut conn = listening(state, entry, beside(entry), false);
+    conn.join(member);
     publish(state, way, [original, reply], Role::Unused, conn)?;
     Some(())
 }
@@ -274,7 +276,8 @@ fn await_server<A: Carried>(
         return Some(());
     }
     let member = Member::new(session.clone(), Part::Data).ok()?;
-    let conn = listening(state, entry, Via::Nat, false).of(member);
+    let mut conn = listening(state, entry, Via::Nat, false);
+    conn.join(member);
     publish(state, way, [original, reply], Role::Shared, conn)?;
     Some(())
 }
@@ -332,7 +335,8 @@ pub(crate) fn awaited<'g, A: Carried>(
     };
     let toa = answers == Role::Unique && state.settings.toa();
     let member = Member::new(member.session().clone(), Part::Data).ok()?;
-    let conn = listening(state, entry, via, toa).of(member);
+    let mut conn = listening(state, entry, via, toa);
+    conn.join(member);
     publish(state, way, [headers.tuple, reply], answers, conn)
 }
 
@@ -347,8 +351,10 @@ fn beside<A: Carried>(entry: &ConnEntry<A>) -> Via {
 
 /// A connection to the same server that waits for its first packet.
 fn listening<A: Carried>(state: &NetState, entry: &ConnEntry<A>, via: Via, toa: bool) -> Conn {
-    let tracked = state.settings.conntrack();
-    Conn::new(entry.dest.clone(), State::Listen, via, toa, tracked, None)
+    let traits = Traits::default()
+        .toa(toa)
+        .tracked(state.settings.conntrack());
+    Conn::new(entry.dest.clone(), State::Listen, via, traits, None)
 }
 
 fn publish<'g, A: Carried>(
@@ -361,7 +367,10 @@ fn publish<'g, A: Carried>(
     if state.is_full() {
         return None;
     }
-    let entry = A::of(&CONN_CACHES).alloc(|| Entry::new(keys, conn)).ok()?;
+    let entry = A::of(&CONN_CACHES)
+        .alloc()
+        .ok()?
+        .write(Entry::new(keys, conn));
     let conns = A::of(&state.conns);
     let entry = conns
         .insert(entry, [Role::Unique, answers], way.guard)

@@ -240,16 +240,26 @@ impl NetState {
 
     /// The connection whose answers go to the client past the balancer, but are seen here, since its real
     /// server is this host, say. `tuple` is that of an answer.
-    #[cold]
+    #[inline]
     pub(crate) fn unasked<'g, A: Carried>(
         &'g self,
         tuple: &Tuple<A>,
         now: u32,
         guard: &'g Guard,
     ) -> Option<&'g ConnEntry<A>> {
-        if !self.filter.has(tuple.src) {
-            return None;
+        match self.filter.has(tuple.src) {
+            true => self.passing(tuple, now, guard),
+            false => None,
         }
+    }
+
+    #[cold]
+    fn passing<'g, A: Carried>(
+        &'g self,
+        tuple: &Tuple<A>,
+        now: u32,
+        guard: &'g Guard,
+    ) -> Option<&'g ConnEntry<A>> {
         let hit = A::of(&self.conns).find(&tuple.reversed(), guard)?;
         let unasked = hit.index == ORIGINAL
             && !hit.entry.is_rewritten()

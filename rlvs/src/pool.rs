@@ -130,47 +130,52 @@ pub(crate) struct LocalAddress {
     pub(crate) exhausted: Atomic<u64>,
 }
 
-/// A local address and port that a connection holds; given back when it is dropped, if it is its own.
-pub(crate) struct Lease {
+/// A local address of a service, towards one of its real servers.
+pub(crate) struct Source {
     pool: Arc<Pool>,
     laddr: Arc<LocalAddress>,
+}
+
+impl Source {
+    /// The address, with the pool of its ports towards the server. Process context.
+    pub(crate) fn new(pool: Arc<Pool>, laddr: Arc<LocalAddress>) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { pool, laddr }, GFP_KERNEL)?)
+    }
+}
+
+/// A local address and port that a connection holds; given back when it is dropped, if it is its own.
+pub(crate) struct Lease {
+    source: Arc<Source>,
     port: u16,
     /// It was taken from the pool for this connection.
     own: bool,
 }
 
 impl Lease {
-    /// Takes a port from one of `pools`, whose local addresses are `laddrs`, starting with the one
-    /// that `spread` falls on; `None` if all are exhausted. Any context.
-    pub(crate) fn take(
-        pools: &[Arc<Pool>],
-        laddrs: &[Arc<LocalAddress>],
-        range: PortRange,
-        spread: usize,
-    ) -> Option<Self> {
-        let start = spread.checked_rem(pools.len())?;
-        let both = || pools.iter().zip(laddrs);
-        for (pool, laddr) in Iterator::chain(both().skip(start), both().take(start)) {
-            if let Some(port) = pool.take(range) {
-                laddr.conns.add(1, Relaxed);
+    /// Takes a port of one of `sources`, starting with the one that `spread` falls on; `None` if all are
+    /// exhausted. Any context.
+    pub(crate) fn take(sources: &[Arc<Source>], range: PortRange, spread: usize) -> Option<Self> {
+        let start = spread.checked_rem(sources.len())?;
+        let (before, from) = sources.split_at_checked(start)?;
+        for source in Iterator::chain(from.iter(), before) {
+            if let Some(port) = source.pool.take(range) {
+                source.laddr.conns.add(1, Relaxed);
                 return Some(Self {
-                    pool: pool.clone(),
-                    laddr: laddr.clone(),
+                    source: source.clone(),
                     port,
                     own: true,
                 });
             }
-            laddr.exhausted.add(1, Relaxed);
+            source.laddr.exhausted.add(1, Relaxed);
         }
         None
     }
 
     /// The same address and port for another connection, to another port of the server.
     pub(crate) fn beside(&self) -> Self {
-        self.laddr.conns.add(1, Relaxed);
+        self.source.laddr.conns.add(1, Relaxed);
         Self {
-            pool: self.pool.clone(),
-            laddr: self.laddr.clone(),
+            source: self.source.clone(),
             port: self.port,
             own: false,
         }
@@ -178,7 +183,7 @@ impl Lease {
 
     /// The local address.
     pub(crate) fn addr(&self) -> IpAddr {
-        self.pool.key.laddr
+        self.source.pool.key.laddr
     }
 
     /// The local port.
@@ -189,9 +194,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.laddr.conns.fetch_sub(1, Relaxed);
+        self.source.laddr.conns.fetch_sub(1, Relaxed);
         if self.own {
-            self.pool.give_back(self.port);
+            self.source.pool.give_back(self.port);
         }
     }
 }

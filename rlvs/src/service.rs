@@ -13,10 +13,7 @@ use crate::{
         rcu::RcuPtr, //
     },
     locality::Locality,
-    pool::{
-        LocalAddress,
-        Pool, //
-    }, //
+    pool::Source, //
 };
 use core::net::IpAddr;
 use kernel::{
@@ -182,8 +179,6 @@ pub(crate) struct Snapshot {
     pub(crate) table: KVVec<u16>,
     /// What was picked for each address, for a scheduler that wants to know.
     pub(crate) locality: Option<Arc<Locality>>,
-    /// The local addresses that FullNAT connections leave from.
-    pub(crate) laddrs: KVec<Arc<LocalAddress>>,
     /// Its destinations, youngest first as mainline has them.
     pub(crate) slots: KVVec<Slot>,
 }
@@ -223,22 +218,21 @@ pub(crate) enum Method {
     Bypass,
 }
 
-/// The ports to reach a destination from: of each protocol of the service one pool a local address
-/// of the snapshot, in the same order.
+/// Where a destination is reached from: for each protocol of the service its local addresses.
 #[derive(Default)]
 pub(crate) struct Ports {
     /// For TCP.
-    pub(crate) tcp: KVec<Arc<Pool>>,
+    pub(crate) tcp: KVec<Arc<Source>>,
     /// For UDP.
-    pub(crate) udp: KVec<Arc<Pool>>,
+    pub(crate) udp: KVec<Arc<Source>>,
     /// For SCTP.
-    pub(crate) sctp: KVec<Arc<Pool>>,
+    pub(crate) sctp: KVec<Arc<Source>>,
 }
 
 impl Ports {
-    /// The pools for a protocol.
+    /// Those of a protocol.
     #[inline]
-    pub(crate) fn of(&self, proto: u8) -> &[Arc<Pool>] {
+    pub(crate) fn of(&self, proto: u8) -> &[Arc<Source>] {
         match proto {
             IPPROTO_TCP => &self.tcp,
             IPPROTO_UDP => &self.udp,

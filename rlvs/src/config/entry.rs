@@ -279,7 +279,6 @@ pub(super) fn snapshot<'a>(
         locality: locality.clone(),
         one_packet: spec.flags & svc_flag::ONEPACKET != 0,
         persistence: spec.persistence(id),
-        laddrs: copy(laddrs.iter())?,
         slots,
     })
 }

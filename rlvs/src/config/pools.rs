@@ -9,7 +9,8 @@ use crate::{
     pool::{
         LocalAddress,
         Pool,
-        PoolKey, //
+        PoolKey,
+        Source, //
     },
     service::{
         Ports,
@@ -57,7 +58,7 @@ impl Pools {
         }
     }
 
-    /// The pools of a service for a real server and its port, made if need be.
+    /// Where a service reaches a real server and its port from; pools are made if need be.
     // Not inlined: its keys should not stay on the caller's stack.
     #[inline(never)]
     pub(super) fn ports(
@@ -69,15 +70,16 @@ impl Pools {
     ) -> Result<Ports> {
         let mut ports = Ports::default();
         for proto in id.protocols() {
-            let mut pools = KVec::with_capacity(laddrs.len(), GFP_KERNEL)?;
+            let mut sources = KVec::with_capacity(laddrs.len(), GFP_KERNEL)?;
             for laddr in laddrs {
                 let key = key(id, *proto, server, port, laddr.addr);
-                pools.push(self.get(key)?, GFP_KERNEL)?;
+                let source = Source::new(self.get(key)?, laddr.clone())?;
+                sources.push(source, GFP_KERNEL)?;
             }
             match *proto {
-                IPPROTO_TCP => ports.tcp = pools,
-                IPPROTO_UDP => ports.udp = pools,
-                _ => ports.sctp = pools,
+                IPPROTO_TCP => ports.tcp = sources,
+                IPPROTO_UDP => ports.udp = sources,
+                _ => ports.sctp = sources,
             }
         }
         Ok(ports)

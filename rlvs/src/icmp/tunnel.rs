@@ -9,7 +9,6 @@
 use crate::{
     conn::{
         ConnEntry,
-        Via,
         ORIGINAL, //
     },
     ext::Counter,
@@ -141,7 +140,7 @@ fn find<'g, I: Carried, O: Carried>(
     };
     let hit = I::of(&state.conns).find(&tuple, way.guard)?;
     let ours = hit.index == ORIGINAL
-        && matches!(hit.entry.via, Via::Tunnel)
+        && hit.entry.is_tunneled()
         && hit.entry.dest.addr == error.outer.dst.into()
         && hit.entry.dest.tunnel().wraps_like(&error.quoted);
     ours.then_some((inner, hit.entry))

@@ -29,7 +29,11 @@ use super::{
 };
 use core::{
     marker::PhantomData,
-    ops::Deref,
+    mem::ManuallyDrop,
+    ops::{
+        Deref,
+        DerefMut, //
+    },
     ptr::{
         self,
         NonNull, //
@@ -66,7 +70,7 @@ pub(crate) const LFACTOR: i32 = -1;
 /// Bits of a hash.
 const HASH_BITS: u32 = u32::BITS;
 /// Buckets that a resize moves under one lock.
-const MOVE_BATCH: usize = 16;
+const MOVE_BATCH: usize = 32;
 
 /// The stripe of a hash.
 #[inline]
@@ -172,15 +176,25 @@ impl<K> Target<K> {
 /// An object of a table.
 ///
 /// The nodes come first and the value right behind them: lookup and use share cache lines.
+///
+/// # Invariants
+///
+/// `tail.hashes` is what is valid of the tail until [`Table::free_later`] has got the entry.
 #[repr(C)]
 pub(crate) struct Entry<K, V, const N: usize> {
     nodes: [Node<K>; N],
     value: V,
     /// 1 while the entry is in the table; whoever turns it to 0 takes the entry out.
     linked: Atomic<i32>,
+    tail: Tail<N>,
+}
+
+/// Of a connection 8 bytes matter: with them it would take a third cache line.
+#[repr(C)]
+union Tail<const N: usize> {
     /// Of the keys, in the table that it was put into: a resize would else compute them all again.
-    hashes: [Atomic<u32>; N],
-    rcu: Opaque<bindings::callback_head>,
+    hashes: ManuallyDrop<[Atomic<u32>; N]>,
+    rcu: ManuallyDrop<Opaque<bindings::callback_head>>,
 }
 
 impl<K: Key, V, const N: usize> Entry<K, V, N> {
@@ -195,15 +209,18 @@ impl<K: Key, V, const N: usize> Entry<K, V, N> {
             }),
             value,
             linked: Atomic::new(0),
-            hashes: [const { Atomic::new(0) }; N],
-            rcu: Opaque::zeroed(),
+            // INVARIANT: The hashes are valid.
+            tail: Tail {
+                hashes: ManuallyDrop::new([const { Atomic::new(0) }; N]),
+            },
         }
     }
 
     /// The same, as the hash of the first key is known.
     #[inline]
     pub(crate) fn hashed(self, hash: Hash) -> Self {
-        if let Some(first) = self.hashes.first() {
+        // SAFETY: By the type invariants: whoever owns an entry has not given it to `free_later`.
+        if let Some(first) = unsafe { self.hashes() }.first() {
             first.store(hash.0, Relaxed);
         }
         self
@@ -215,10 +232,27 @@ impl<K: Key, V, const N: usize> Entry<K, V, N> {
         self.nodes.each_ref().map(|node| &node.key)
     }
 
-    /// The hash of the key with that index; 0 if it is not known yet.
+    /// The hashes of the keys; 0 is not known yet.
+    ///
+    /// # Safety
+    ///
+    /// A link leads to the entry and does so until the caller is done, or nobody else knows of the entry.
     #[inline]
-    fn hash(&self, index: usize) -> u32 {
-        self.hashes.get(index).map_or(0, |hash| hash.load(Relaxed))
+    unsafe fn hashes(&self) -> &[Atomic<u32>; N] {
+        // SAFETY: By the type invariants: `free_later` gets what no link leads to.
+        unsafe { &self.tail.hashes }
+    }
+
+    /// The hash of the key with that index.
+    ///
+    /// # Safety
+    ///
+    /// As for [`hashes`](Self::hashes).
+    #[inline]
+    unsafe fn hash(&self, index: usize) -> u32 {
+        // SAFETY: By the contract of this function.
+        let hash = unsafe { self.hashes() }.get(index);
+        hash.map_or(0, |hash| hash.load(Relaxed))
     }
 }
 
@@ -228,6 +262,13 @@ impl<K, V, const N: usize> Deref for Entry<K, V, N> {
     #[inline]
     fn deref(&self) -> &V {
         &self.value
+    }
+}
+
+impl<K, V, const N: usize> DerefMut for Entry<K, V, N> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut V {
+        &mut self.value
     }
 }
 
@@ -266,16 +307,20 @@ enum Search<K> {
 
 #[inline]
 fn marker<K>(head: *const Link<K>) -> *mut Node<K> {
-    ptr::without_provenance_mut(head.addr() | 1)
+    // A head is aligned, so this sets the last bit.
+    ptr::without_provenance_mut(head.addr().wrapping_add(1))
 }
 
 impl<K: Key> Buckets<K> {
     fn new(len: usize) -> Result<KBox<Self>> {
         let len = len.clamp(STRIPES, MAX_BUCKETS).next_power_of_two();
         let mut heads = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
-        for head in heads.spare_capacity_mut().iter_mut().take(len) {
-            let marker = marker(head.as_ptr());
-            head.write(Atomic::new(marker));
+        // In eights, which have no need of a loop: `len` is a power of two, and there may be millions.
+        for heads in heads.spare_capacity_mut().chunks_exact_mut(8).take(len / 8) {
+            for head in heads {
+                let marker = marker(head.as_ptr());
+                head.write(Atomic::new(marker));
+            }
         }
         // SAFETY: There was room for `len`, and they were written.
         unsafe { heads.inc_len(len) };
@@ -371,11 +416,11 @@ impl Drop for Stripe<'_> {
 
 /// # Safety
 ///
-/// `head` must be the `rcu` field of an `Entry` from `KBox::into_raw` that nobody uses any more.
+/// `head` must be the `tail` of an `Entry` from `KBox::into_raw` that nobody uses any more.
 unsafe extern "C" fn free_entry<K, V, const N: usize>(head: *mut bindings::callback_head) {
-    let head: *mut Opaque<bindings::callback_head> = head.cast();
+    let tail: *mut Tail<N> = head.cast();
     // SAFETY: By the contract of this function.
-    drop(unsafe { KBox::from_raw(kernel::container_of!(head, Entry<K, V, N>, rcu)) });
+    drop(unsafe { KBox::from_raw(kernel::container_of!(tail, Entry<K, V, N>, tail)) });
 }
 
 impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
@@ -554,16 +599,20 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
             if role == Role::Unused {
                 continue;
             }
-            let hash = match shared.hash(index) {
+            // SAFETY: Nobody takes out what is not `linked`, so it is not freed before this returns.
+            let Some(kept) = unsafe { shared.hashes() }.get(index) else {
+                continue;
+            };
+            let hash = match kept.load(Relaxed) {
                 0 => self.hash(&node.key),
                 known => known,
             };
-            if let Some(kept) = shared.hashes.get(index) {
-                kept.store(hash, Relaxed);
-            }
+            kept.store(hash, Relaxed);
             if !self.link(node, hash, index, role == Role::Unique, &bh, guard) {
                 for (index, node) in shared.nodes.iter().enumerate().skip(index.wrapping_add(1)) {
-                    self.unlink(node, shared.hash(index), &bh, guard);
+                    // SAFETY: As above.
+                    let hash = unsafe { shared.hash(index) };
+                    self.unlink(node, hash, &bh, guard);
                 }
                 // SAFETY: No link leads to the entry any more.
                 unsafe { Self::free_later(entry) };
@@ -582,7 +631,9 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         }
         let bh = BhDisabled::new();
         for (index, node) in entry.nodes.iter().enumerate() {
-            self.unlink(node, entry.hash(index), &bh, guard);
+            // SAFETY: Who has turned `linked` is the only one to free it.
+            let hash = unsafe { entry.hash(index) };
+            self.unlink(node, hash, &bh, guard);
         }
         self.count.fetch_sub(1, Relaxed);
         // SAFETY: Entries with `linked` set are the table's, and no link leads to this one now.
@@ -597,8 +648,9 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         // SAFETY: By the contract of this function; the callback's text stays until the module's
         // `BarrierOnDrop`.
         unsafe {
-            let rcu = Opaque::cast_into(&raw const (*entry.as_ptr()).rcu);
-            bindings::call_rcu(rcu, Some(free_entry::<K, V, N>));
+            // INVARIANT: From here on the tail is the kernel's.
+            let tail = &raw mut (*entry.as_ptr()).tail;
+            bindings::call_rcu(tail.cast(), Some(free_entry::<K, V, N>));
         }
     }
 
@@ -712,7 +764,9 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         // After the table has shrunk the first bucket begins before the cursor.
         let whole = cursor == first && end == bucket_end;
         each(&mut |entry| {
-            if whole || (from..end).contains(&u64::from(entry.hash(0))) {
+            // SAFETY: It was found in its chain, whose stripe is held.
+            let hash = unsafe { entry.hash(0) };
+            if whole || (from..end).contains(&u64::from(hash)) {
                 f(entry);
             }
         });
@@ -795,20 +849,23 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         let (old, new) = unsafe { (&*old_ptr, &*new_ptr) };
         // INVARIANT: `future` comes from `KBox::into_raw` and is the table's from here on.
         old.future.store(new_ptr, Release);
-        let mut bucket = Some(0u32);
-        while let Some(first) = bucket {
+        let mut hash = Some(0u32);
+        // By the type invariants there are 2 to the power of `STRIPE_BITS` times as many heads as a stripe has.
+        let batch = (old.heads.len() / STRIPES).clamp(1, MOVE_BATCH);
+        for heads in old.heads.chunks(batch) {
+            let Some(first) = hash else {
+                break;
+            };
             let bh = BhDisabled::new();
             let stripe = self.lock(first, &bh);
-            for _ in 0..MOVE_BATCH {
-                let Some(hash) = bucket.filter(|hash| stripe_of(*hash) == stripe_of(first)) else {
-                    break;
-                };
-                // SAFETY: We hold the bucket's stripe.
-                while unsafe { self.move_last(old.head(hash), new) } {}
-                bucket = old.after(hash);
+            for head in heads {
+                // SAFETY: We hold the stripe of the batch.
+                unsafe { self.move_chain(head, new) };
             }
             drop(stripe);
             drop(bh);
+            // CAST: At most `MOVE_BATCH`.
+            hash = first.checked_add((batch as u32).wrapping_shl(old.shift));
             // SAFETY: Process context, nothing is held.
             unsafe { bindings::rlvs_cond_resched() };
         }
@@ -819,33 +876,54 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         Ok(())
     }
 
-    /// Moves the last node of a chain to the array `to`; false if the chain is empty.
+    /// Moves the nodes of a chain to the array `to`, the last one first.
     ///
     /// # Safety
     ///
     /// The caller holds the chain's stripe.
-    unsafe fn move_last(&self, head: &Link<K>, to: &Buckets<K>) -> bool {
-        let mut link = head;
-        let Some(mut last) = Target::of(link.load(Relaxed)) else {
-            return false;
-        };
-        let node = loop {
-            // SAFETY: By the type invariants it is a node; the stripe keeps it linked.
-            let node = unsafe { &*last.node.as_ptr() };
-            match Target::of(node.next.load(Relaxed)) {
-                Some(next) => (link, last) = (&node.next, next),
-                None => break node,
+    #[inline]
+    unsafe fn move_chain(&self, head: &Link<K>, to: &Buckets<K>) {
+        while let Some(first) = Target::of(head.load(Relaxed)) {
+            let (mut link, mut last) = (head, first);
+            let node = loop {
+                // SAFETY: By the type invariants it is a node; the stripe keeps it linked.
+                let node = unsafe { &*last.node.as_ptr() };
+                match Target::of(node.next.load(Relaxed)) {
+                    Some(next) => (link, last) = (&node.next, next),
+                    None => break node,
+                }
+            };
+            // SAFETY: It is the last one, and the caller holds the stripe.
+            unsafe { self.move_last(head, link, last, node, to) };
+            if ptr::eq(link, head) {
+                return;
             }
-        };
+        }
+    }
+
+    /// Moves the last node of a chain, to which `link` leads, to the array `to`.
+    ///
+    /// # Safety
+    ///
+    /// `last` is that node's and `head` that chain's. The caller holds its stripe.
+    #[inline]
+    unsafe fn move_last(
+        &self,
+        head: &Link<K>,
+        link: &Link<K>,
+        last: Target<K>,
+        node: &Node<K>,
+        to: &Buckets<K>,
+    ) {
         let moved = link.load(Relaxed);
         // SAFETY: By the type invariants it is a node of ours, of an entry that the stripe keeps here.
         let entry = unsafe { Self::entry_of(&last).as_ref() };
-        let target = to.head(entry.hash(usize::from(last.index)));
+        // SAFETY: It is in its chain, whose stripe the caller holds.
+        let target = to.head(unsafe { entry.hash(usize::from(last.index)) });
         // First reachable in the new array, then cut off the old: see the top of this file.
         node.next.store(target.load(Relaxed), Release);
         target.store(moved, Release);
         link.store(marker(head), Release);
-        true
     }
 }
 

@@ -7,6 +7,7 @@
 use super::bindings;
 use core::{
     marker::PhantomData,
+    mem::MaybeUninit,
     ptr::{
         self,
         NonNull, //
@@ -65,22 +66,19 @@ impl<T> Cache<T> {
         Ok(Registration { cache: &self.cache })
     }
 
-    /// Has `make` fill a new object, in place. The box is freed by `kfree()`, which slab objects allow.
+    /// Room for a new object. Any context. The box is freed by `kfree()`, which slab objects allow.
     #[inline]
-    pub(crate) fn alloc(&self, make: impl FnOnce() -> T) -> Result<KBox<T>> {
+    pub(crate) fn alloc(&self) -> Result<KBox<MaybeUninit<T>>> {
         let cache = self.cache.load(Acquire);
         if cache.is_null() {
             return Err(ENOMEM);
         }
         // SAFETY: By the type invariants the cache is live; `GFP_ATOMIC` is allowed everywhere.
         let object = unsafe { bindings::kmem_cache_alloc_noprof(cache, bindings::GFP_ATOMIC) };
-        let object = NonNull::new(object.cast::<T>()).ok_or(ENOMEM)?;
+        let object = NonNull::new(object.cast()).ok_or(ENOMEM)?;
         // SAFETY: The object has the size and alignment of a `T` and is ours. `kfree()` takes
         // objects of any cache (`mm/slub.c`), so a `KBox` may own it.
-        unsafe {
-            object.write(make());
-            Ok(KBox::from_raw(object.as_ptr()))
-        }
+        Ok(unsafe { KBox::from_raw(object.as_ptr()) })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     conn::{
         Conn,
         ConnEntry,
+        Traits,
         Via,
         ORIGINAL, //
     },
@@ -106,6 +107,7 @@ pub(crate) enum Refusal {
 
 /// A packet that belongs to no connection: opens one, if it is for a service and may. Returns a packet that
 /// may be sent as the connection's later packets are. `hash` is what its tuple was looked for by.
+#[inline(always)]
 pub(crate) fn open<'g, 'a, A: Carried>(
     state: &'g NetState,
     way: &Way<'g>,
@@ -271,6 +273,7 @@ impl<A: Carried> Opened<'_, A> {
 }
 
 /// Chooses a destination and publishes the connection.
+#[inline(always)]
 fn schedule<'g, A: Carried>(
     state: &'g NetState,
     way: &Way<'g>,
@@ -333,17 +336,16 @@ fn schedule<'g, A: Carried>(
         state.filter.add(tuple.dst.into());
     }
     let traffic = &goal.slot.dest.traffic;
-    if snapshot.is_alone(tuple.proto) {
-        let (entry, _) = connection(state, snapshot, &goal, tuple, hash, &headers.segment)?;
-        if let Some(template) = goal.template {
-            template.count();
-        }
-        traffic.opened(way.bh);
-        return Ok(Opened::Once(entry));
-    }
     let mut tries = LEASE_TRIES;
     loop {
         let (entry, answers) = connection(state, snapshot, &goal, tuple, hash, &headers.segment)?;
+        if snapshot.is_alone(tuple.proto) {
+            if let Some(template) = goal.template {
+                template.count();
+            }
+            traffic.opened(way.bh);
+            return Ok(Opened::Once(entry));
+        }
         let conns = A::of(&state.conns);
         match conns.insert(entry, [Role::Unique, answers], way.guard) {
             Ok(entry) => {
@@ -381,10 +383,14 @@ fn connection<A: Carried>(
     hash: Hash,
     segment: &Segment,
 ) -> Result<(KBox<ConnEntry<A>>, Role), Refusal> {
+    // First of all: then nothing has to be kept over the call.
+    let Ok(room) = A::of(&CONN_CACHES).alloc() else {
+        return Err(Refusal::Drop(Counter::ConnNoMemory));
+    };
     let (via, source, answers) = match &goal.slot.method {
         Method::Nat => (Via::Nat, (tuple.src, tuple.sport), Role::Shared),
         Method::FullNat(ports) => {
-            let (lease, source) = lease(state, snapshot, ports, tuple)?;
+            let (lease, source) = lease(state, ports, tuple)?;
             (Via::FullNat(lease), source, Role::Unique)
         }
         Method::Direct => (Via::Direct, (tuple.src, tuple.sport), Role::Unused),
@@ -411,31 +417,20 @@ fn connection<A: Carried>(
     let is_ftp = tuple.dport == FTP
         && matches!(segment, Segment::Tcp(_))
         && matches!(via, Via::Nat | Via::FullNat(_));
-    let member = match is_ftp {
-        true => Some(control(state).ok_or(Refusal::Drop(Counter::ConnNoMemory))?),
-        false => None,
-    };
-    let make = || {
-        let conn = Conn::new(
-            goal.slot.dest.clone(),
-            segment.first_state(),
-            via,
-            toa,
-            // Where the next packet of one-packet scheduling goes has nothing to do with this one.
-            state.settings.conntrack() && !snapshot.is_alone(tuple.proto),
-            goal.template.map(Control::new),
-        );
-        let conn = match member {
-            Some(member) => conn.of(member),
-            None => conn,
-        };
-        if state.is_master() && !snapshot.is_alone(tuple.proto) {
-            conn.watch(true);
-        }
-        Entry::new([*tuple, reply], conn).hashed(hash)
-    };
-    let entry = A::of(&CONN_CACHES).alloc(make);
-    let entry = entry.map_err(|_| Refusal::Drop(Counter::ConnNoMemory))?;
+    let (is_alone, first) = (snapshot.is_alone(tuple.proto), segment.first_state());
+    // Where the next packet of one-packet scheduling goes has nothing to do with this one.
+    let traits = Traits::default()
+        .toa(toa)
+        .tracked(state.settings.conntrack() && !is_alone);
+    let (dest, template) = (goal.slot.dest.clone(), goal.template.map(Control::new));
+    let conn = Conn::new(dest, first, via, traits, template);
+    let mut entry = room.write(Entry::new([*tuple, reply], conn).hashed(hash));
+    if is_ftp {
+        entry.join(control(state).ok_or(Refusal::Drop(Counter::ConnNoMemory))?);
+    }
+    if state.is_master() && !is_alone {
+        entry.watch(true);
+    }
     Ok((entry, answers))
 }
 
@@ -475,13 +470,13 @@ fn bypass<'g, A: Carried>(
         state.nowhere.clone(),
         first,
         Via::Bypass,
-        false,
-        state.settings.conntrack(),
+        Traits::default().tracked(state.settings.conntrack()),
         None,
     );
     let entry = A::of(&CONN_CACHES)
-        .alloc(|| Entry::new([*tuple, nowhere], conn))
-        .ok()?;
+        .alloc()
+        .ok()?
+        .write(Entry::new([*tuple, nowhere], conn));
     let snapshot = service.snapshot.load(way.guard)?;
     if snapshot.is_alone(tuple.proto) {
         return Some(Opened::Once(entry));
@@ -494,7 +489,6 @@ fn bypass<'g, A: Carried>(
 /// Takes a local address and port for a connection.
 fn lease<A: Carried>(
     state: &NetState,
-    snapshot: &Snapshot,
     ports: &Ports,
     tuple: &Tuple<A>,
 ) -> Result<(Lease, (A, u16)), Refusal> {
@@ -502,8 +496,7 @@ fn lease<A: Carried>(
     // in steps: only the high bits of the product depend on all of them.
     let client = u64::from(tuple.src.fold()) << 16 | u64::from(tuple.sport);
     let spread = usize::from((client.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16);
-    let (pools, range) = (ports.of(tuple.proto), state.settings.lports());
-    let Some(lease) = Lease::take(pools, &snapshot.laddrs, range, spread) else {
+    let Some(lease) = Lease::take(ports.of(tuple.proto), state.settings.lports(), spread) else {
         state.exhausted();
         return Err(Refusal::Exhausted);
     };

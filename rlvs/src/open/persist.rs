@@ -167,7 +167,9 @@ fn remember<'g>(
     let rules = &persistence.rules;
     let port = rules.template_port(flow.service_port, slot.dest.port);
     let template = template(persistence, key, slot, port, data).map_err(no_memory)?;
-    let entry = TEMPLATE_CACHE.alloc(|| Entry::new([key], template));
+    let entry = TEMPLATE_CACHE
+        .alloc()
+        .map(|room| room.write(Entry::new([key], template)));
     let entry = entry.map_err(no_memory)?;
     let Ok(entry) = state.templates.insert(entry, [Role::Unique], way.guard) else {
         return Ok(None);

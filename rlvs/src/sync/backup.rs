@@ -10,6 +10,7 @@ use super::Spec;
 use crate::{
     conn::{
         Conn,
+        Traits,
         Via,
         ORIGINAL, //
     },
@@ -230,15 +231,18 @@ fn conn<A: Carried>(
     if answers != Role::Unused {
         state.filter.add(dest.addr);
     }
-    let tracked = state.settings.conntrack();
-    let conn = Conn::new(dest, State::None, via, false, tracked, None).synced();
+    let traits = Traits::default()
+        .tracked(state.settings.conntrack())
+        .synced();
+    let conn = Conn::new(dest, State::None, via, traits, None);
     conn.hear(conn_state, lasts, time::now());
     if state.is_master() {
         conn.watch(true);
     }
     let entry = A::of(&CONN_CACHES)
-        .alloc(|| TableEntry::new([original, reply], conn))
-        .ok()?;
+        .alloc()
+        .ok()?
+        .write(TableEntry::new([original, reply], conn));
     let guard = rcu::read_lock();
     conns.insert(entry, [Role::Unique, answers], &guard).ok()?;
     if conns.is_crowded(&guard) {
@@ -310,8 +314,9 @@ fn template(
     }
     let template = Arc::new(template, GFP_KERNEL).ok()?;
     let entry = TEMPLATE_CACHE
-        .alloc(|| TableEntry::new([key], template))
-        .ok()?;
+        .alloc()
+        .ok()?
+        .write(TableEntry::new([key], template));
     let guard = rcu::read_lock();
     state.templates.insert(entry, [Role::Unique], &guard).ok()?;
     if state.templates.is_crowded(&guard) {

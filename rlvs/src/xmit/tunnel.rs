@@ -39,7 +39,7 @@ use rlvs_core::{
 
 /// Sends a client's packet of one family through a tunnel of the server's.
 #[inline]
-pub(super) fn to_server<A: Carried>(
+pub(crate) fn to_server<A: Carried>(
     way: &Way<'_>,
     packet: Packet<'_>,
     ip: &Header<A>,
