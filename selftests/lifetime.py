@@ -262,20 +262,31 @@ def test_links_go_away(world, method):
 
 @each("198.51.100.", "2001:db8:9::")
 def test_device_goes(_, net):
-    """A device goes when it is told to, though direct routing has used it: a cached route does not hold it."""
+    """A device goes when it is told to, though direct routing has used it: no cached route holds it, of how many
+    servers' ever, and whether before or after the cache was made to fit them."""
+    servers = 40
     namespace = Namespace("leaving")
     try:
         length, family = (64, socket.AF_INET6) if ":" in net else (24, socket.AF_INET)
-        vip, server = (f"[{net}{n}]" if ":" in net else f"{net}{n}" for n in (80, 11))
+        bracket = "[{}]" if ":" in net else "{}"
+        vip = bracket.format(net + "80") + ":53"
         nodad = " nodad" if ":" in net else ""
         namespace.ip("link set lo up", "link add goes type veth peer name peer", "link set goes up", "link set peer up",
                      f"addr add {net}1/{length} dev goes{nodad}", f"addr add {net}80/{length * 2 if nodad else 32} "
                      f"dev goes{nodad}")
-        namespace.run(TOOL, "-A", "-u", f"{vip}:53", "-s", "rr")
-        namespace.run(TOOL, "-a", "-u", f"{vip}:53", "-r", f"{server}:53", "-g")
-        with namespace, socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.sendto(b"request", (f"{net}80", 53))
-        assert len(namespace.proc("ip_vs_conn").splitlines()) == 2, "it was not balanced"
+        lines = [f"-A -u {vip} -s rr"]
+        lines += [f"-a -u {vip} -r {bracket.format(net + str(100 + n))}:53 -g" for n in range(servers)]
+        namespace.run(TOOL, "-R", stdin="\n".join(lines) + "\n")
+
+        def ask():
+            for _ in range(servers):
+                with namespace, socket.socket(family, socket.SOCK_DGRAM) as sock:
+                    sock.sendto(b"request", (f"{net}80", 53))
+            return len(namespace.proc("ip_vs_conn").splitlines()) - 1
+        assert ask() == servers, "not all were balanced"
+        # As long as two rounds of the configuration take.
+        time.sleep(4.5)
+        assert ask() == 2 * servers, "not all were balanced"
         namespace.run("ip", "link", "del", "goes", timeout=9)
     finally:
         namespace.close()

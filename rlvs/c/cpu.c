@@ -50,14 +50,22 @@ __helper void rust_helper_rlvs_bh_cpu_add_u64(u64 *percpu, u64 value)
 	__this_cpu_add(*(u64 __percpu *)percpu, value);
 }
 
-/* Calls `fn` with `arg` on a CPU; here, and while that cannot come up, if it is down. Process context. */
+/*
+ * Calls `fn` with `arg` on a CPU; here, while that cannot come up and nobody else does so, if it is down. Process
+ * context.
+ */
 __helper void rust_helper_rlvs_call_on_cpu(int cpu, long (*fn)(void *), void *arg)
 {
+	static DEFINE_MUTEX(down);
+
 	cpus_read_lock();
-	if (cpu_online(cpu))
+	if (cpu_online(cpu)) {
 		work_on_cpu(cpu, fn, arg);
-	else
+	} else {
+		mutex_lock(&down);
 		fn(arg);
+		mutex_unlock(&down);
+	}
 	cpus_read_unlock();
 }
 

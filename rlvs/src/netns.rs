@@ -62,7 +62,11 @@ use crate::{
     xmit::Routes, //
 };
 use core::{
-    net::IpAddr,
+    net::{
+        IpAddr,
+        Ipv4Addr,
+        Ipv6Addr, //
+    },
     pin::Pin, //
 };
 use kernel::{
@@ -291,6 +295,18 @@ impl NetState {
         self.settings.backup_only() && self.roles.load(Relaxed) & Role::Backup as i32 != 0
     }
 
+    /// Has packets of a family looked at while there are services that want them.
+    fn serve<A: Carried>(&self, net: &Net, hooks: &HookSet<Self>, services: usize) -> Result {
+        if services == 0 {
+            hooks.unregister(net);
+            return Ok(());
+        }
+        self.routes.open::<A>()?;
+        hooks.register(net)?;
+        self.work.queue(time::HZ as usize);
+        Ok(())
+    }
+
     /// There are connections to look after: sooner or later is soon enough.
     pub(crate) fn tend_later(&self) {
         self.work.queue(time::HZ as usize);
@@ -396,14 +412,8 @@ impl Plane for NetState {
         if ipv6 > 0 {
             self.defrag6.enable(net)?;
         }
-        for (hooks, services) in [(&self.ipv4_hooks, ipv4), (&self.ipv6_hooks, ipv6)] {
-            if services > 0 {
-                hooks.register(net)?;
-                self.work.queue(time::HZ as usize);
-            } else {
-                hooks.unregister(net);
-            }
-        }
+        self.serve::<Ipv4Addr>(net, &self.ipv4_hooks, ipv4)?;
+        self.serve::<Ipv6Addr>(net, &self.ipv6_hooks, ipv6)?;
         if ipv6 == 0 {
             self.defrag6.disable(net);
         }

@@ -42,10 +42,12 @@ pub(crate) enum Step {
         /// of how many.
         slices: usize,
     },
-    /// With the next round. `busy`: there is something to do in it.
+    /// With the next round.
     Round {
-        /// See above.
+        /// There is something to do in it.
         busy: bool,
+        /// About how many routes lead to all destinations.
+        routes: usize,
     },
 }
 
@@ -61,6 +63,8 @@ pub(crate) struct Round {
     updated: usize,
     /// The same of the round before.
     pub(crate) members: usize,
+    /// From so many local addresses, one or more, to destinations.
+    routes: usize,
     /// Shows the traffic of the namespace.
     pub(super) meter: Meter,
 }
@@ -75,6 +79,7 @@ impl Round {
             services: 0,
             updated: 0,
             members: 0,
+            routes: 0,
             meter: Meter::new(Counters::default()),
         }
     }
@@ -86,6 +91,7 @@ impl Round {
         self.services = 0;
         self.members = self.updated;
         self.updated = 0;
+        self.routes = 0;
     }
 }
 
@@ -113,8 +119,10 @@ impl Config {
                     let total = self.total();
                     self.round.meter.update(total);
                 }
+                let routes = self.round.routes;
                 self.round.next();
                 Step::Round {
+                    routes,
                     busy: self.services.len() > 0
                         || self.departed.graves() > 0
                         || self.pools.is_stale(),
@@ -132,7 +140,7 @@ impl Config {
         }
         let is_last = round.slice.saturating_add(1) >= round.slices;
         let due = rate::due(services, round.slice, round.slices);
-        let (mut updated, mut more) = (0usize, false);
+        let (mut updated, mut routes, mut more) = (0usize, 0usize, false);
         self.services.walk(from, |number, entry| {
             more = is_last || round.services < due;
             if !more || updated >= CHUNK {
@@ -144,12 +152,15 @@ impl Config {
             updated = updated
                 .saturating_add(1)
                 .saturating_add(entry.members.len());
+            let sources = entry.laddrs.len().max(1);
+            routes = routes.saturating_add(entry.members.len().saturating_mul(sources));
             round.services = round.services.saturating_add(1);
             round.place = Place::Service(number.saturating_add(1));
             more = false;
             true
         });
         round.updated = round.updated.saturating_add(updated);
+        round.routes = round.routes.saturating_add(routes);
         if more {
             return Step::Now;
         }

@@ -38,6 +38,13 @@ fn for_each_possible_cpu(mut f: impl FnMut(i32)) {
     }
 }
 
+/// How many CPUs there may be.
+pub(super) fn possible_cpus() -> usize {
+    let mut count = 0usize;
+    for_each_possible_cpu(|_| count = count.wrapping_add(1));
+    count
+}
+
 /// Allocates zeroed per-CPU memory for one `T` a CPU. Process context.
 fn alloc<T>() -> Result<NonNull<c_void>> {
     // SAFETY: Size and alignment are those of a type; `GFP_KERNEL` asks for process context.
@@ -203,62 +210,82 @@ unsafe impl<T: Send> Send for PerCpu<T> {}
 // SAFETY: As above: two CPUs never share a `T`, so `T: Send` is enough.
 unsafe impl<T: Send> Sync for PerCpu<T> {}
 
-impl<T: Zeroable> PerCpu<T> {
-    /// Allocates a zeroed `T` for every CPU. Process context.
-    pub(crate) fn zeroed() -> Result<Self> {
-        // INVARIANT: The allocator zeroes the memory, which is a valid `T`.
+impl<T> PerCpu<T> {
+    /// Makes a `T` for every CPU. Process context.
+    pub(crate) fn new(make: impl Fn() -> T) -> Result<Self> {
+        let ptr = alloc::<T>()?;
+        for_each_possible_cpu(|cpu| {
+            // SAFETY: The memory was allocated for a `T` on each possible CPU, and nobody else knows it.
+            unsafe {
+                bindings::rlvs_per_cpu_ptr(ptr.as_ptr(), cpu)
+                    .cast::<T>()
+                    .write(make());
+            }
+        });
+        // INVARIANT: All were just written.
         Ok(Self {
-            ptr: alloc::<T>()?,
+            ptr,
             _owns: PhantomData,
         })
     }
-}
 
-impl<T> PerCpu<T> {
-    /// Calls `f` with this CPU's `T`. `f` must not come back here: it has no way to.
+    /// Calls `f` with this CPU's `T` and with `input`: a function can be one that is always inlined, which a
+    /// closure cannot.
+    ///
+    /// # Safety
+    ///
+    /// `f` must not come back here with the same object.
     #[inline(always)]
-    pub(crate) fn with<R>(&self, _bh: &BhDisabled, f: impl for<'a> FnOnce(&'a mut T) -> R) -> R {
+    pub(crate) unsafe fn with<I, R>(
+        &self,
+        _bh: &BhDisabled,
+        input: I,
+        f: impl for<'a> FnOnce(&'a mut T, I) -> R,
+    ) -> R {
         // SAFETY: By the type invariants the pointer leads to this CPU's `T`. With softirqs off
-        // nobody else runs this on the same CPU: hooks are not entered from hard interrupts.
+        // nobody else runs this on the same CPU: hooks are not entered from hard interrupts. Nor does `f`.
         let this = unsafe { &mut *bindings::rlvs_this_cpu_ptr(self.ptr.as_ptr()).cast::<T>() };
-        f(this)
+        f(this, input)
     }
 }
 
 impl<T: Send> PerCpu<T> {
     /// Calls `f` with the `T` of each CPU, one after the other, and there. Process context, without a
     /// lock that a work may wait for.
-    pub(crate) fn for_each(&self, f: fn(&mut T)) {
+    pub(crate) fn for_each<F: FnMut(&mut T) + Send>(&self, mut f: F) {
         for_each_possible_cpu(|cpu| {
             // SAFETY: By the type invariants the CPU has a `T`.
             let this = unsafe { bindings::rlvs_per_cpu_ptr(self.ptr.as_ptr(), cpu) };
             let mut visit = Visit {
                 this: this.cast::<T>(),
-                f,
+                f: &mut f,
             };
-            // SAFETY: The call returns when `run` has; it is made on the CPU, or nothing is.
+            // SAFETY: The call returns when `run` has. It is made on the CPU, or the CPU is down, and such calls
+            // are made one after the other.
             unsafe {
-                bindings::rlvs_call_on_cpu(cpu, Some(Visit::<T>::run), (&raw mut visit).cast());
+                bindings::rlvs_call_on_cpu(cpu, Some(Visit::<T, F>::run), (&raw mut visit).cast());
             }
         });
     }
 }
 
 /// What is to be done with the `T` of a CPU.
-struct Visit<T> {
+struct Visit<'a, T, F> {
     this: *mut T,
-    f: fn(&mut T),
+    f: &'a mut F,
 }
 
-impl<T> Visit<T> {
+impl<T, F: FnMut(&mut T)> Visit<'_, T, F> {
     /// # Safety
     ///
-    /// `visit` must lead to a `Visit<T>` of the CPU that this runs on, or of one that is down.
+    /// `visit` must lead to a `Visit` of the CPU that this runs on, or of one that is down and stays so, and that
+    /// nobody else visits meanwhile.
     unsafe extern "C" fn run(visit: *mut c_void) -> kernel::ffi::c_long {
         let _bh = BhDisabled::new();
-        // SAFETY: By the contract of this function. With softirqs off nobody else has the `T`.
+        // SAFETY: By the contract of this function. On its CPU nobody else has the `T` with softirqs off;
+        // of one that is down only visitors have it.
         unsafe {
-            let visit = &*visit.cast::<Self>();
+            let visit = &mut *visit.cast::<Self>();
             (visit.f)(&mut *visit.this);
         }
         0

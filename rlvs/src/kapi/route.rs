@@ -11,10 +11,14 @@ use super::{
     bindings,
     family::Inet,
     netns::Net,
-    percpu::PerCpu, //
+    percpu::{
+        self,
+        PerCpu, //
+    }, //
 };
 use core::{
     marker::PhantomData,
+    mem,
     ptr::{
         self,
         NonNull, //
@@ -63,11 +67,6 @@ impl<A: Inet> Dst<A> {
     }
 }
 
-/// The binary logarithm of [`SLOTS`].
-const SLOT_BITS: u32 = 7;
-/// Routes that one CPU keeps.
-const SLOTS: usize = 1 << SLOT_BITS;
-
 /// # Invariants
 ///
 /// `dst` is null or a route that the slot holds a reference to.
@@ -91,26 +90,33 @@ const TUNNEL: u32 = 2;
 unsafe impl<R: Send> Send for Slot<R> {}
 
 impl<R: Copy + Eq> Slot<R> {
-    /// The route, its source and its cookie, if it is that for a purpose.
+    /// The route for a purpose, its source and its cookie, if the slot at the place of `hash` has it.
     #[inline(always)]
-    fn get<const PURPOSE: u32>(
-        &self,
-        daddr: R,
-        saddr: R,
+    fn find<const PURPOSE: u32>(
+        slots: &mut KVVec<Self>,
+        (hash, daddr, saddr): (u64, R, R),
     ) -> Option<(NonNull<bindings::dst_entry>, R, u32)> {
-        let same = self.daddr == daddr
-            && self.purpose == PURPOSE
-            && (PURPOSE == TUNNEL || self.saddr == saddr);
-        match NonNull::new(self.dst) {
-            Some(dst) if same => Some((dst, self.saddr, self.cookie)),
+        let slot = slots.get(place(hash, slots.len()))?;
+        let same = slot.daddr == daddr
+            && slot.purpose == PURPOSE
+            && (PURPOSE == TUNNEL || slot.saddr == saddr);
+        match NonNull::new(slot.dst) {
+            Some(dst) if same => Some((dst, slot.saddr, slot.cookie)),
             _ => None,
         }
     }
 }
 
 impl<R> Slot<R> {
+    /// Fills the slot at the place of `hash`; false if there is none.
+    fn put(slots: &mut KVVec<Self>, (hash, slot): (u64, Self)) -> bool {
+        let at = place(hash, slots.len());
+        let kept = slots.get_mut(at).map(|place| *place = slot);
+        kept.is_some()
+    }
+
     fn release(&mut self) {
-        let dst = core::mem::replace(&mut self.dst, ptr::null_mut());
+        let dst = mem::replace(&mut self.dst, ptr::null_mut());
         if !dst.is_null() {
             // SAFETY: By the type invariants the reference is ours, and it is gone from the slot.
             unsafe { bindings::rlvs_dst_release(dst) };
@@ -118,22 +124,36 @@ impl<R> Slot<R> {
     }
 }
 
-/// The slots of one CPU.
-#[derive(Zeroable)]
-struct Slots<R>([Slot<R>; SLOTS]);
+/// Spreads flows over slots.
+#[inline(always)]
+fn hash(spread: u32) -> u64 {
+    // Fibonacci hashing: the upper bits of a product with 2^32 / phi spread neighbours best.
+    spread.wrapping_mul(0x9e37_79b1).into()
+}
 
-impl<R> Drop for Slots<R> {
+/// The place of a hash among so many slots.
+#[inline(always)]
+fn place(hash: u64, len: usize) -> usize {
+    // CAST: Below `len`.
+    (hash.wrapping_mul(len as u64) >> u32::BITS) as usize
+}
+
+impl<R> Drop for Slot<R> {
     fn drop(&mut self) {
-        self.0.iter_mut().for_each(Slot::release);
+        self.release();
     }
 }
 
 /// Remembers the routes of the flows of a family, on each CPU for itself.
 ///
+/// It begins without [room](Self::resize) for any, and as long as it has none it finds none either.
+///
 /// A route that the kernel has given up is noticed when it is used next, and looked up again. But a device
 /// may have to wait for a route that nobody uses: when one goes, the cache must be [emptied](Self::clear).
 pub(crate) struct RouteCache<A: Inet> {
-    slots: PerCpu<Slots<A::Raw>>,
+    slots: PerCpu<KVVec<Slot<A::Raw>>>,
+    /// How many slots each CPU has.
+    len: Atomic<usize>,
     /// There may be a route in it.
     used: Atomic<bool>,
 }
@@ -142,7 +162,8 @@ impl<A: Inet> RouteCache<A> {
     /// An empty cache. Process context.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
-            slots: PerCpu::zeroed()?,
+            slots: PerCpu::new(KVVec::new)?,
+            len: Atomic::new(0),
             used: Atomic::new(false),
         })
     }
@@ -156,8 +177,30 @@ impl<A: Inet> RouteCache<A> {
         // is in the slots then is younger than this.
         if self.used.xchg(false, Full) {
             self.slots
-                .for_each(|slots| slots.0.iter_mut().for_each(Slot::release));
+                .for_each(|slots| slots.iter_mut().for_each(Slot::release));
         }
+    }
+
+    /// How many routes each CPU has room for.
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Relaxed)
+    }
+
+    /// Makes room for so many routes on each CPU, and gives up those that are there. Process context, one
+    /// caller at a time.
+    pub(crate) fn resize(&self, len: usize) -> Result {
+        let mut spare = KVec::new();
+        for _ in 0..percpu::possible_cpus() {
+            spare.push(KVVec::zeroed(len, GFP_KERNEL_ACCOUNT)?, GFP_KERNEL)?;
+        }
+        let mut spares = spare.iter_mut();
+        self.slots.for_each(|slots| {
+            if let Some(spare) = spares.next() {
+                mem::swap(slots, spare);
+            }
+        });
+        self.len.store(len, Relaxed);
+        Ok(())
     }
 
     /// The route of packets to `daddr` from `saddr` (unspecified: whichever the kernel would take);
@@ -218,13 +261,12 @@ impl<A: Inet> RouteCache<A> {
         bh: &BhDisabled,
         _guard: &'g Guard,
     ) -> Option<(&'g Dst<A>, A::Raw)> {
-        // Fibonacci hashing: the upper bits of a product with 2^32 / phi spread neighbours best.
-        // CAST: u32 to usize on the 64-bit machines we run on.
-        let index = (spread.wrapping_mul(0x9e37_79b1) >> (u32::BITS - SLOT_BITS)) as usize;
-        let kept = self.slots.with(bh, |slots| {
-            let slot = slots.0.get(index)?;
-            slot.get::<PURPOSE>(daddr, saddr)
-        });
+        let hash = hash(spread);
+        // SAFETY: Looking at slots leads nowhere.
+        let kept = unsafe {
+            self.slots
+                .with(bh, (hash, daddr, saddr), Slot::find::<PURPOSE>)
+        };
         let kept = kept.filter(|&(dst, _, cookie)| {
             // SAFETY: By the type invariants of `Slot` the route is valid, and with softirqs off the slot stays
             // as it is.
@@ -232,46 +274,44 @@ impl<A: Inet> RouteCache<A> {
         });
         let (dst, saddr) = match kept {
             Some((dst, saddr, _)) => (dst, saddr),
-            None => self.fetch::<PURPOSE>(net, index, (daddr, saddr), bh)?,
+            None => self.fetch::<PURPOSE>(net, hash, (daddr, saddr), bh)?,
         };
         // SAFETY: The slot's reference keeps it now; should the slot drop it, the route is freed
         // a grace period later only, which the guard holds off. `Dst` is transparent.
         Some((unsafe { dst.cast::<Dst<A>>().as_ref() }, saddr))
     }
 
-    /// Looks a route up for the slot with that index.
+    /// Looks a route up for its slot.
     #[inline(never)]
     fn fetch<const PURPOSE: u32>(
         &self,
         net: &Net,
-        index: usize,
+        hash: u64,
         (daddr, mut saddr): (A::Raw, A::Raw),
         bh: &BhDisabled,
     ) -> Option<(NonNull<bindings::dst_entry>, A::Raw)> {
-        self.slots.with(bh, |slots| {
-            let slot = slots.0.get_mut(index)?;
-            slot.release();
-            // SAFETY: The namespace is valid.
-            let dst = NonNull::new(unsafe {
-                match PURPOSE {
-                    NEXT_HOP => A::route_next_hop(net.as_ptr(), &daddr),
-                    TUNNEL => A::route_tunnel(net.as_ptr(), &daddr, &mut saddr),
-                    _ => A::route(net.as_ptr(), &daddr, &saddr),
-                }
-            })?;
-            if !self.used.load(Relaxed) {
-                self.used.store(true, Relaxed);
+        // SAFETY: The namespace is valid.
+        let dst = NonNull::new(unsafe {
+            match PURPOSE {
+                NEXT_HOP => A::route_next_hop(net.as_ptr(), &daddr),
+                TUNNEL => A::route_tunnel(net.as_ptr(), &daddr, &mut saddr),
+                _ => A::route(net.as_ptr(), &daddr, &saddr),
             }
-            // INVARIANT: The call gave us a reference.
-            *slot = Slot {
-                dst: dst.as_ptr(),
-                daddr,
-                saddr,
-                // SAFETY: The route is valid, and of the family.
-                cookie: unsafe { A::cookie(dst.as_ptr()) },
-                purpose: PURPOSE,
-            };
-            Some((dst, saddr))
-        })
+        })?;
+        // INVARIANT: The call gave us a reference.
+        let slot = Slot {
+            dst: dst.as_ptr(),
+            daddr,
+            saddr,
+            // SAFETY: The route is valid, and of the family.
+            cookie: unsafe { A::cookie(dst.as_ptr()) },
+            purpose: PURPOSE,
+        };
+        if !self.used.load(Relaxed) {
+            self.used.store(true, Relaxed);
+        }
+        // SAFETY: Filling a slot leads nowhere, nor does giving up the route that was there.
+        let is_kept = unsafe { self.slots.with(bh, (hash, slot), Slot::put) };
+        is_kept.then_some((dst, saddr))
     }
 }

@@ -181,7 +181,8 @@ impl NetState {
                     self.step_at.store(began.wrapping_add(part), Relaxed);
                     return true;
                 }
-                Step::Round { busy } => {
+                Step::Round { busy, routes } => {
+                    self.routes.fit(routes);
                     let next = began.wrapping_add(PERIOD);
                     // Too late for that, or the first round for a long time.
                     let next = match time::until(next, now, PERIOD) {

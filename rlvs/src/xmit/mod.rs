@@ -9,7 +9,11 @@
 
 mod direct;
 mod fullnat;
+mod routes;
 pub(crate) mod tunnel;
+
+use self::routes::Caches;
+pub(crate) use self::routes::Routes;
 
 use crate::{
     conn::{
@@ -22,8 +26,7 @@ use crate::{
     },
     family::{
         Both,
-        Carried,
-        Kind, //
+        Carried, //
     },
     kapi::{
         bh::BhDisabled,
@@ -34,10 +37,7 @@ use crate::{
         family::Complaint,
         netfilter::Point,
         netns::Net,
-        route::{
-            Dst,
-            RouteCache, //
-        },
+        route::Dst,
         skb::{
             Packet,
             Verdict, //
@@ -45,10 +45,7 @@ use crate::{
     },
     sysctl::Settings, //
 };
-use kernel::{
-    prelude::*,
-    sync::rcu::Guard, //
-};
+use kernel::sync::rcu::Guard;
 use rlvs_core::{
     flow::Tuple,
     wire::{
@@ -61,45 +58,6 @@ use rlvs_core::{
         tcp, //
     }, //
 };
-
-/// Of each family a [`RouteCache`].
-pub(crate) struct Caches;
-
-impl Kind for Caches {
-    type Of<A: Carried> = RouteCache<A>;
-}
-
-/// Routes that are in use.
-pub(crate) struct Routes {
-    to_servers: Both<Caches>,
-    to_clients: Both<Caches>,
-}
-
-impl Routes {
-    /// None yet. Process context.
-    // Not inlined: nothing of it should stay on the caller's stack.
-    #[inline(never)]
-    pub(crate) fn new() -> Result<Self> {
-        let caches = || {
-            Ok::<_, Error>(Both {
-                v4: RouteCache::new()?,
-                v6: RouteCache::new()?,
-            })
-        };
-        Ok(Self {
-            to_servers: caches()?,
-            to_clients: caches()?,
-        })
-    }
-
-    /// Gives all of them up; they are found again. Process context.
-    pub(crate) fn clear(&self) {
-        for caches in [&self.to_servers, &self.to_clients] {
-            caches.v4.clear();
-            caches.v6.clear();
-        }
-    }
-}
 
 /// What a packet on its way has at hand.
 pub(crate) struct Way<'a> {
