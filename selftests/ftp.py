@@ -16,6 +16,7 @@ import genl
 import ipv6
 import kernel
 import packet
+import sync
 import wire
 from genl import Genl
 from lib import (
@@ -313,6 +314,21 @@ def test_passive_data(world, method):
             with Flow(world, 50000, client=client) as other:
                 other.at_client.send(wire.tcp_request(other, SYN))
                 other.at_server.silent()
+
+
+def test_told(world):
+    """Other directors are told of a data connection, which goes on when they take over."""
+    need_rlvs()
+    client = "10.1.0.112"
+    with sync.daemon(world, sync.MASTER), sync.Peer(world) as peer, control(world, "nat", client) as flow:
+        flow.reply(wire.tcp_reply(flow, PSH | ACK, 5012, 1007, PASSIVE))
+        with Flow(world, 50000, client=client) as data:
+            data.request(wire.tcp_request(data, SYN))
+            data.reply(wire.tcp_reply(data, SYN | ACK, 1, 1001))
+            for _ in range(3):
+                data.request(wire.tcp_request(data, ACK, 1001, 2))
+            _, told = peer.hear(lambda one: one.virtual[1] == 50000)
+            assert told.client == data.client and told.server == (GHOST_SERVERS[0], 50000), told
 
 
 def test_what_is_not_believed(world):

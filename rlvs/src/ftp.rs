@@ -319,8 +319,7 @@ pub(crate) fn awaited<'g, A: Carried>(
     let is_good = hit.index == ORIGINAL
         && !entry.is_expired(way.now, &state.timeouts)
         && entry.dest.is_available();
-    // Who takes it out has it: nobody else may come.
-    if !is_good || !conns.end(entry, way.guard) {
+    if !is_good {
         return None;
     }
     let via = beside(entry);
@@ -337,7 +336,17 @@ pub(crate) fn awaited<'g, A: Carried>(
     let member = Member::new(member.session().clone(), Part::Data).ok()?;
     let mut conn = listening(state, entry, via, toa);
     conn.join(member);
-    publish(state, way, [headers.tuple, reply], answers, conn)
+    let Some(opened) = publish(state, way, [headers.tuple, reply], answers, conn) else {
+        // The same packet may have come twice, and the other one been quicker.
+        let hit = conns.find(&headers.tuple, way.guard);
+        return hit.filter(|hit| hit.index == ORIGINAL).map(|hit| hit.entry);
+    };
+    // Who takes out the one that was awaited has its place: nobody else may come.
+    if !conns.end(entry, way.guard) {
+        conns.end(opened, way.guard);
+        return None;
+    }
+    Some(opened)
 }
 
 /// How a connection beside this one reaches its server: by FullNAT from the same address and port, since
@@ -354,7 +363,11 @@ fn listening<A: Carried>(state: &NetState, entry: &ConnEntry<A>, via: Via, toa: 
     let traits = Traits::default()
         .toa(toa)
         .tracked(state.settings.conntrack());
-    Conn::new(entry.dest.clone(), State::Listen, via, traits, None)
+    let conn = Conn::new(entry.dest.clone(), State::Listen, via, traits, None);
+    if state.is_master() {
+        conn.watch(true);
+    }
+    conn
 }
 
 fn publish<'g, A: Carried>(

@@ -304,9 +304,8 @@ fn method_of(via: &Via) -> Option<u32> {
 
 /// Could others go on with a connection? Not if a client is awaited, or FTP's replies were rewritten.
 fn is_told<A: Carried>(entry: &ConnEntry<A>) -> bool {
-    let rewritten = entry
-        .session()
-        .is_some_and(|session| session.shift().is_any());
+    let session = entry.session().filter(|_| entry.is_control());
+    let rewritten = session.is_some_and(|session| session.shift().is_any());
     !rewritten && entry.awaited().is_none()
 }
 

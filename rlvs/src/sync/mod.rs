@@ -37,6 +37,7 @@ use crate::{
             Subsys, //
         },
         rcu::RcuPtr,
+        time,
         work::{
             Deferred,
             DelayedWork, //
@@ -46,7 +47,6 @@ use crate::{
         NetState,
         Role, //
     },
-    table,
     xmit::Way, //
 };
 use core::{
@@ -61,7 +61,10 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        rcu::synchronize_rcu,
+        rcu::{
+            self,
+            synchronize_rcu, //
+        },
         Mutex, //
     }, //
 };
@@ -268,12 +271,16 @@ fn watch(state: &NetState, on: bool) {
     watch_family::<Ipv6Addr>(state, on);
 }
 
+/// So many connections are looked at in one go.
+const BATCH: usize = 256;
+
 fn watch_family<A: Carried>(state: &NetState, on: bool) {
-    let watch = |entry: &ConnEntry<A>| {
-        entry.watch(on);
-        false
-    };
-    table::collect(A::of(&state.conns), 0, usize::MAX, watch, |_| {});
+    let mut cursor = Some(0);
+    while let Some(from) = cursor {
+        // None is left out, be the table resized meanwhile.
+        cursor = A::of(&state.conns).scan(from, BATCH, &rcu::read_lock(), |entry| entry.watch(on));
+        time::cond_resched();
+    }
 }
 
 /// A packet of a connection, with a mark, has passed that another director matters to.
