@@ -465,6 +465,35 @@ def test_backup_only(world):
             flow.request(flow.tcp(SYN))
 
 
+def test_backup_only_answers(world):
+    """What servers answer goes on meanwhile, to the host's own clients and by FullNAT: they have asked through it."""
+    port = world.service("nat", [(SERVER, 53)], proto="udp")
+    with world.director:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sock, Flow(world, port, "udp") as flow, world.settings(backup_only=1):
+        sock.settimeout(8 * kernel.SLOW)
+        sock.connect((VIP, port))
+        sock.send(b"ask")
+        seen = flow.at_server.wait(lambda one: one.dst == SERVER)
+        with daemon(world, BACKUP):
+            flow.at_server.send(packet.ip(SERVER, seen.src, seen.proto, packet.udp(
+                SERVER, seen.src, 53, seen.sport, b"told")))
+            assert sock.recv(100) == b"told"
+    if not RLVS:
+        return
+    port = world.service("fullnat", [(SERVER, 53)], proto="udp")
+    with Flow(world, port, "udp") as flow, world.settings(backup_only=1):
+        flow.request(wire.udp_request(flow, b"ask"))
+        with daemon(world, BACKUP):
+            seen = flow.reply(wire.udp_reply(flow, b"told"))
+            assert (seen.src, seen.payload) == (VIP, b"told"), seen
+            # But nothing is asked through it.
+            flow.at_client.send(wire.udp_request(flow, b"ask"))
+            refused = flow.at_client.wait()
+            assert refused.proto == packet.ICMP and refused.src == VIP, refused
+            assert not [one for one in flow.at_server.heard() if one.dst == SERVER]
+
+
 def test_failover(world):
     """A client's connection goes on through a director that has only been told of it."""
     standby = Namespace("standby")

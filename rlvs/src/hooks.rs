@@ -125,15 +125,17 @@ impl<A: Carried> Handler for Director<A> {
     fn handle(state: &NetState, net: &Net, point: Point, packet: Packet<'_>) -> Verdict {
         let eligible = match point {
             Point::LocalIn => {
-                packet.is_for_host()
-                    && !(state.settings.ignore_tunneled() && packet.is_tunneled())
-                    && !state.is_standby()
+                packet.is_for_host() && !(state.settings.ignore_tunneled() && packet.is_tunneled())
             }
             Point::Forward => packet.has_route() && !packet.is_claimed(),
-            Point::LocalOut => packet.has_route() && !packet.is_raw() && !state.is_standby(),
+            Point::LocalOut => packet.has_route() && !packet.is_raw(),
         };
         if !eligible {
             return packet.accept();
+        }
+        if state.is_standby() {
+            // The long way asks what is left to the host itself.
+            return general::<A>(state, net, point, packet);
         }
         let (bh, guard) = (BhDisabled::new(), rcu::read_lock());
         let way = way(state, net, point, &bh, &guard);
@@ -255,7 +257,7 @@ fn ipsec<A: Carried>(
         return packet.accept();
     };
     match A::of(&state.conns).find(&headers.tuple, way.guard) {
-        Some(hit) if !hit.entry.is_fullnat() => {
+        Some(hit) if !hit.entry.is_fullnat() && !state.leaves(Some(hit.index)) => {
             connection(state, way, packet, &headers, hit.entry, hit.index)
         }
         _ => packet.accept(),
@@ -324,7 +326,11 @@ fn find<A: Carried>(
 ) -> Verdict {
     let conns = A::of(&state.conns);
     let hash = conns.hash_of(&headers.tuple);
-    match conns.find_hashed(&headers.tuple, hash, way.guard) {
+    let hit = conns.find_hashed(&headers.tuple, hash, way.guard);
+    if state.leaves(hit.as_ref().map(|hit| hit.index)) {
+        return packet.accept();
+    }
+    match hit {
         Some(hit) => connection(state, way, packet, headers, hit.entry, hit.index),
         None => first(
             state,

@@ -59,11 +59,18 @@ pub(crate) fn handle<A: Carried>(
     ip: Header<A>,
 ) -> Verdict {
     let Some((header, inner, quoted)) = read(&mut packet, &ip) else {
+        if state.leaves(None) {
+            return packet.accept();
+        }
         return tunnel::handle(state, way, packet, &ip).unwrap_or_else(Packet::accept);
     };
     // The quoted packet has been translated, if it is ours: its answers have a key.
     let tuple = quoted.reversed();
-    let (entry, index) = match A::of(&state.conns).find(&tuple, way.guard) {
+    let hit = A::of(&state.conns).find(&tuple, way.guard);
+    if state.leaves(hit.as_ref().map(|hit| hit.index)) {
+        return packet.accept();
+    }
+    let (entry, index) = match hit {
         Some(hit) => (hit.entry, hit.index),
         None => {
             if let Some(entry) = state.unasked(&tuple, way.now, way.guard) {

@@ -307,6 +307,13 @@ impl NetState {
         Ok(())
     }
 
+    /// Is a packet, found under the key with that index or under none, left to the host itself, which only takes
+    /// over connections? What real servers answer is not: who has asked them through this host waits for it.
+    #[inline]
+    pub(crate) fn leaves(&self, index: Option<u8>) -> bool {
+        self.is_standby() && index.is_none_or(|index| index == ORIGINAL)
+    }
+
     /// There are connections to look after: sooner or later is soon enough.
     pub(crate) fn tend_later(&self) {
         self.work.queue(time::HZ as usize);
