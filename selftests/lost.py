@@ -86,5 +86,10 @@ def test_answer_without_connection(world, name):
             same(flow.reply(answer(8091)), src=SERVER, sport=8091)
             if name == "tcp":
                 same(flow.reply(answer(8090, packet.RST)), flags=packet.RST)
+            # Another service reaches the same server without translation: that changes nothing, nor is it mixed up.
+            world.service("nat", [], port=8090, proto=name)
+            world.adm(f"-a -{name[0]} {VIP}:8090 -r {SERVER} -g")
+            flow.at_server.send(answer(8090))
+            same(clean(flow.at_server.wait()), proto=ICMP, kind=3)
             world.adm(f"-d -{name[0]} {VIP}:{port} -r {SERVER}:8090")
             same(flow.reply(answer(8090)), src=SERVER, sport=8090)

@@ -352,20 +352,20 @@ impl<K: Key> Buckets<K> {
         self.start(hash).checked_add(1u32.wrapping_shl(self.shift))
     }
 
-    /// Looks for a key in the chain of its hash.
+    /// Looks for a key in the chain of its hash, of a node for which `f` says so.
     ///
     /// # Safety
     ///
     /// The caller holds the RCU read lock or the stripe of `hash`.
     #[inline]
-    unsafe fn search(&self, hash: u32, key: &K) -> Search<K> {
+    unsafe fn search(&self, hash: u32, key: &K, f: impl Fn(&Target<K>) -> bool) -> Search<K> {
         let head = self.head(hash);
         let mut link = head.load(Acquire);
         while let Some(target) = Target::of(link) {
             // SAFETY: A target is a node, which is not freed before a grace period has passed since
             // it could be reached.
             let node = unsafe { target.node.as_ref() };
-            if node.key == *key {
+            if node.key == *key && f(&target) {
                 return Search::Found(target);
             }
             link = node.next.load(Acquire);
@@ -562,10 +562,34 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         Hash(hash): Hash,
         guard: &'g Guard,
     ) -> Option<Hit<'g, K, V, N>> {
+        self.look(hash, key, guard, |_| true)
+    }
+
+    /// Finds the entry for which `f` says so, of those that have a [shared](Role::Shared) key in common.
+    pub(crate) fn find_where<'g>(
+        &'g self,
+        key: &K,
+        guard: &'g Guard,
+        f: impl Fn(&Entry<K, V, N>) -> bool,
+    ) -> Option<Hit<'g, K, V, N>> {
+        self.look(key.hash(&self.seed), key, guard, |target| {
+            // SAFETY: A target is a node of ours, which under the guard is not freed.
+            f(unsafe { Self::entry_of(target).as_ref() })
+        })
+    }
+
+    #[inline(always)]
+    fn look<'g>(
+        &'g self,
+        hash: u32,
+        key: &K,
+        guard: &'g Guard,
+        f: impl Fn(&Target<K>) -> bool,
+    ) -> Option<Hit<'g, K, V, N>> {
         let mut buckets = self.current(guard);
         loop {
             // SAFETY: `guard` is the RCU read lock.
-            match unsafe { buckets.search(hash, key) } {
+            match unsafe { buckets.search(hash, key, &f) } {
                 Search::Found(target) => {
                     return Some(Hit {
                         // SAFETY: By the type invariants the target is one of ours, and under the
@@ -624,7 +648,8 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         Ok(shared)
     }
 
-    /// Takes an entry out; it is freed after a grace period. True for the one caller who did it.
+    /// Takes an entry out; it is freed after a grace period. True for the one caller who did it, false for one of
+    /// another table.
     pub(crate) fn remove(&self, entry: &Entry<K, V, N>, guard: &Guard) -> bool {
         if entry.linked.xchg(0, Full) == 0 {
             return false;
@@ -633,10 +658,14 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         for (index, node) in entry.nodes.iter().enumerate() {
             // SAFETY: Who has turned `linked` is the only one to free it.
             let hash = unsafe { entry.hash(index) };
-            self.unlink(node, hash, &bh, guard);
+            let is_ours = self.unlink(node, hash, &bh, guard);
+            if index == 0 && !is_ours {
+                entry.linked.store(1, Release);
+                return false;
+            }
         }
         self.count.fetch_sub(1, Relaxed);
-        // SAFETY: Entries with `linked` set are the table's, and no link leads to this one now.
+        // SAFETY: The first key is always in use, so it was in this table, and no link leads to the entry now.
         unsafe { Self::free_later(NonNull::from(entry)) };
         true
     }
@@ -670,7 +699,8 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         let mut buckets = self.current(guard);
         loop {
             // SAFETY: We hold the stripe of `hash`.
-            if unique && matches!(unsafe { buckets.search(hash, &node.key) }, Search::Found(_)) {
+            let search = || unsafe { buckets.search(hash, &node.key, |_| true) };
+            if unique && matches!(search(), Search::Found(_)) {
                 return false;
             }
             match Self::future(buckets, guard) {
@@ -685,11 +715,12 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         true
     }
 
-    /// Cuts a node out of its chain. The node keeps its own link for readers that stand on it.
-    fn unlink(&self, node: &Node<K>, hash: u32, bh: &BhDisabled, guard: &Guard) {
+    /// Cuts a node out of its chain, if it is in one of this table. The node keeps its own link for readers
+    /// that stand on it.
+    fn unlink(&self, node: &Node<K>, hash: u32, bh: &BhDisabled, guard: &Guard) -> bool {
         if node.next.load(Relaxed).is_null() {
             // A chain ends in a marker: this node was never in one.
-            return;
+            return false;
         }
         let _stripe = self.lock(hash, bh);
         let mut buckets = Some(self.current(guard));
@@ -698,13 +729,14 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
             while let Some(target) = Target::of(link.load(Relaxed)) {
                 if ptr::eq(target.node.as_ptr(), node) {
                     link.store(node.next.load(Relaxed), Release);
-                    return;
+                    return true;
                 }
                 // SAFETY: By the type invariants it is a node; the stripe keeps it linked.
                 link = unsafe { &(*target.node.as_ptr()).next };
             }
             buckets = Self::future(array, guard);
         }
+        false
     }
 
     /// Shows `f` the entries of one step of a walk, not many more than `most`, and returns the cursor

@@ -25,7 +25,10 @@ use crate::{
         FTP, //
     }, //
 };
-use core::net::IpAddr;
+use core::{
+    net::IpAddr,
+    ptr, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -270,8 +273,10 @@ impl ServiceTable {
     pub(crate) fn has_server(&self, proto: u8, addr: IpAddr, port: u16, guard: &Guard) -> bool {
         [u16::from(proto), 0].into_iter().any(|proto| {
             let name = Name::address(proto, addr, port);
-            let hit = self.servers.find(&name, guard);
-            hit.is_some_and(|hit| hit.entry.is_rewritten_to())
+            let hit = self
+                .servers
+                .find_where(&name, guard, |entry| entry.is_rewritten_to());
+            hit.is_some()
         })
     }
 
@@ -296,7 +301,10 @@ impl ServiceTable {
     /// A service has a destination no longer. Process context.
     pub(crate) fn remove_server(&self, id: &ServiceId, dest: &Dest) {
         let guard = rcu::read_lock();
-        if let Some(hit) = self.servers.find(&Name::server(id, dest), &guard) {
+        let name = Name::server(id, dest);
+        // Other services may have one with the same address and port.
+        let is_it = |entry: &Entry<Name, Arc<Dest>, 1>| ptr::eq(&***entry, dest);
+        if let Some(hit) = self.servers.find_where(&name, &guard, is_it) {
             self.servers.remove(hit.entry, &guard);
         }
     }
