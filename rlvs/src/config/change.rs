@@ -116,13 +116,14 @@ impl Config {
         let service = Arc::new(service, GFP_KERNEL)?;
         let added = spec.engine.map(|_| &service);
         let engines = added.map(|_| self.engines(None, added)).transpose()?;
-        let (mut ipv4, mut ipv6) = self.counts();
+        let now = self.counts();
+        let (mut ipv4, mut ipv6) = now;
         match id.family() {
             Family::V4 => ipv4 = ipv4.saturating_add(1),
             Family::V6 => ipv6 = ipv6.saturating_add(1),
         }
         plane.services().insert(service.clone())?;
-        if let Err(error) = plane.services_changed(net, ipv4, ipv6) {
+        if let Err(error) = more(net, plane, now, (ipv4, ipv6)) {
             plane.services().remove(&id);
             return Err(error.into());
         }
@@ -248,7 +249,7 @@ impl Config {
             None if inet::is_one_host(net, addr) => Dest::new(addr, port)?,
             None => return Err(NOT_ONE_HOST),
         };
-        let (ipv4, ipv6) = self.counts();
+        let now = self.counts();
         let (entry, pools) = entry(&mut self.services, &mut self.pools, id)?;
         entry.members.reserve(1, GFP_KERNEL)?;
         let dests = Iterator::chain(iter::once((&dest, &spec)), entry.dests());
@@ -263,10 +264,11 @@ impl Config {
 
         if mixed(id, addr) > 0 {
             // Errors about what goes there come in packets of the other family.
-            plane.services_changed(net, ipv4.saturating_add(1), ipv6.saturating_add(1))?;
+            let both = (now.0.saturating_add(1), now.1.saturating_add(1));
+            more(net, plane, now, both)?;
         }
         if let Err(error) = plane.services().add_server(id, &dest) {
-            let _ = plane.services_changed(net, ipv4, ipv6);
+            let _ = plane.services_changed(net, now.0, now.1);
             return Err(error.into());
         }
 
@@ -481,6 +483,15 @@ impl Config {
     fn changed(&mut self) {
         self.generation = self.generation.wrapping_add(1).max(1);
     }
+}
+
+/// Tells the packet path of more services or destinations than `now`; if it refuses, of these again.
+fn more(net: &Net, plane: &impl Plane, now: (usize, usize), then: (usize, usize)) -> Result {
+    plane
+        .services_changed(net, then.0, then.1)
+        .inspect_err(|_| {
+            let _ = plane.services_changed(net, now.0, now.1);
+        })
 }
 
 /// The service of that name, to be changed, beside the pools.

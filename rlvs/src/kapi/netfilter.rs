@@ -30,7 +30,8 @@ use kernel::{
     sync::atomic::{
         Acquire,
         Atomic,
-        Full, //
+        Full,
+        Release, //
     },
     types::Opaque,
     warn_on, //
@@ -173,12 +174,20 @@ pub(crate) struct HookSet<S: 'static> {
     /// What is registered: the hooks, with the namespace's `S`. Netfilter may look at it for a grace
     /// period after they were unregistered, as long as which the set lives.
     ops: Opaque<[bindings::nf_hook_ops; HOOKS]>,
-    registered: Atomic<i32>,
+    /// One of the three below; who turns it to `CHANGING` has `ops` for himself.
+    state: Atomic<i32>,
 }
+
+/// The hooks are not registered.
+const GONE: i32 = 0;
+/// They are.
+const THERE: i32 = 1;
+/// Somebody is about to register or unregister them.
+const CHANGING: i32 = 2;
 
 // SAFETY: `ops` is written by `register` alone, before netfilter sees it.
 unsafe impl<S> Send for HookSet<S> {}
-// SAFETY: As above: one caller of `register` at a time.
+// SAFETY: As above, and by one at a time: see `state`.
 unsafe impl<S> Sync for HookSet<S> {}
 
 impl<S: PerNet> HookSet<S> {
@@ -187,24 +196,34 @@ impl<S: PerNet> HookSet<S> {
         Self {
             hooks,
             ops: Opaque::zeroed(),
-            registered: Atomic::new(0),
+            state: Atomic::new(GONE),
         }
     }
 
     /// Are the hooks registered?
     pub(crate) fn is_registered(&self) -> bool {
-        self.registered.load(Acquire) != 0
+        self.state.load(Acquire) == THERE
     }
 
-    /// Registers the hooks if they are not. Process context, one caller at a time.
+    /// Registers the hooks if they are not. Process context; `EBUSY` while another caller does so, or
+    /// unregisters them.
     pub(crate) fn register(&self, net: &Net) -> Result {
-        if self.is_registered() {
-            return Ok(());
+        match self.state.cmpxchg(GONE, CHANGING, Full) {
+            Ok(_) => {}
+            Err(THERE) => return Ok(()),
+            Err(_) => return Err(EBUSY),
         }
+        let result = self.register_alone(net);
+        let now = if result.is_ok() { THERE } else { GONE };
+        self.state.store(now, Release);
+        result
+    }
+
+    fn register_alone(&self, net: &Net) -> Result {
         let own = S::of(net).ok_or(ENOENT)?;
         let ops: *mut bindings::nf_hook_ops = self.ops.get().cast();
         for (at, hook) in self.hooks.iter().take(HOOKS).enumerate() {
-            // SAFETY: `at` is below `HOOKS`. There is no other writer, and should netfilter still look
+            // SAFETY: `at` is below `HOOKS`. The state is `CHANGING`, and should netfilter still look
             // at what was registered before, it was the same. The state lives until `PerNet`'s exit, a
             // grace period after `pre_exit`, from where on no hook is registered.
             unsafe {
@@ -215,19 +234,18 @@ impl<S: PerNet> HookSet<S> {
             }
         }
         // SAFETY: So many hooks were filled in, and they stay.
-        to_result(unsafe { bindings::nf_register_net_hooks(net.as_ptr(), ops, self.len()) })?;
-        self.registered.xchg(1, Full);
-        Ok(())
+        to_result(unsafe { bindings::nf_register_net_hooks(net.as_ptr(), ops, self.len()) })
     }
 
     /// Unregisters the hooks if they are registered. They may run for a grace period longer. Process
     /// context.
     pub(crate) fn unregister(&self, net: &Net) {
-        if self.registered.xchg(0, Full) != 0 {
+        if self.state.cmpxchg(THERE, CHANGING, Full).is_ok() {
             // SAFETY: These hooks were registered in this namespace.
             unsafe {
                 bindings::nf_unregister_net_hooks(net.as_ptr(), self.ops.get().cast(), self.len());
             }
+            self.state.store(GONE, Release);
         }
     }
 
@@ -239,7 +257,7 @@ impl<S: PerNet> HookSet<S> {
 
 impl<S> Drop for HookSet<S> {
     fn drop(&mut self) {
-        warn_on!(self.registered.load(Acquire) != 0);
+        warn_on!(self.state.load(Acquire) != GONE);
     }
 }
 
