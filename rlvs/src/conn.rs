@@ -571,12 +571,17 @@ impl Conn {
     /// How long it may be idle, in jiffies.
     #[inline]
     fn lasts(&self, timeouts: &TimeoutTable) -> u32 {
-        match self.word.load(Relaxed) & HEARD {
-            0 => timeouts.jiffies(self.state()),
+        let told = match self.word.load(Relaxed) & HEARD {
+            0 => 0,
             _ => self.told(),
+        };
+        match told {
+            0 => timeouts.jiffies(self.state()),
+            told => told,
         }
     }
 
+    /// How long it lasts, as it was said; 0 if a packet has passed just now, and there is a ledger.
     #[cold]
     fn told(&self) -> u32 {
         u32::try_from(self.sync.load(Relaxed)).unwrap_or(0)

@@ -154,7 +154,7 @@ impl Dest {
         if spec.upper == 0 || conns < signed(lower) {
             self.overloaded.store(false, Relaxed);
         } else if conns >= signed(spec.upper) {
-            self.overloaded.store(true, Relaxed);
+            self.overload();
         }
         self.available.store(true, Relaxed);
     }

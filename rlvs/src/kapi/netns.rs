@@ -8,7 +8,6 @@
 use super::bindings;
 use core::{
     marker::PhantomData,
-    mem::MaybeUninit,
     pin::Pin, //
 };
 use kernel::{
@@ -83,7 +82,7 @@ pub(crate) trait PerNet: Sized + Send + Sync + 'static {
 #[repr(C)]
 struct Slot<T> {
     ready: Atomic<i32>,
-    state: MaybeUninit<T>,
+    state: Opaque<T>,
 }
 
 /// A pernet subsystem, for a static.
@@ -152,7 +151,7 @@ impl<T: PerNet> Subsys<T> {
         }
         // SAFETY: `ready` says that it is initialised. It ends only with the namespace, after
         // `pre_exit` and a grace period: who may still come here holds a reference or is in one.
-        Some(unsafe { slot.state.assume_init_ref() })
+        Some(unsafe { &*slot.state.get() })
     }
 
     /// # Safety
@@ -165,11 +164,11 @@ impl<T: PerNet> Subsys<T> {
             let slot = T::SUBSYS.slot(net).ok_or(ENOENT)?;
             // SAFETY: The slot is ours, pinned, and nobody looks at it while `ready` is 0.
             unsafe {
-                pin_init::raw_try_init(slot.state.as_ptr().cast_mut(), T::new(net))?;
+                pin_init::raw_try_init(slot.state.get(), T::new(net))?;
             }
             slot.ready.store(1, Release);
             // SAFETY: The state lies in the slot until it is dropped there.
-            unsafe { Pin::new_unchecked(slot.state.assume_init_ref()) }.ready(net);
+            unsafe { Pin::new_unchecked(&*slot.state.get()) }.ready(net);
             Ok(0)
         })
     }
@@ -195,10 +194,10 @@ impl<T: PerNet> Subsys<T> {
         if let Some(slot) = T::SUBSYS.slot(net) {
             if slot.ready.xchg(0, kernel::sync::atomic::Full) != 0 {
                 // SAFETY: It is initialised, and lies in the slot until it is dropped there.
-                unsafe { Pin::new_unchecked(slot.state.assume_init_ref()) }.exit(net);
+                unsafe { Pin::new_unchecked(&*slot.state.get()) }.exit(net);
                 // SAFETY: It is initialised, and by the contract of `pre_exit` nobody finds it any
                 // more.
-                unsafe { slot.state.as_ptr().cast_mut().drop_in_place() };
+                unsafe { slot.state.get().drop_in_place() };
             }
         }
     }
