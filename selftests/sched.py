@@ -210,3 +210,37 @@ def test_threshold(world):
         world.adm(f"-e -t {VIP}:{servers.port} -r {SERVERS[0]}:8080 -m -w 1 -x 2 -y 1")
         order = servers.open(9)
         assert counts(order)[0] == 2, order
+
+
+@each((1, 1), (0, 3))
+def test_lower_threshold(world, low_and_least):
+    """It comes back once it has fewer connections than its lower threshold; none is three quarters of the upper."""
+    low, least = low_and_least
+    port = world.service("nat", [(addr, 53) for addr in GHOST_SERVERS[:2]], proto="udp")
+    world.adm(f"-e -u {VIP}:{port} -r {GHOST_SERVERS[0]}:53 -m -w 1 -x 4 -y {low}")
+    world.adm(f"--set 0 0 {2 * kernel.SLOW}")
+
+    with Flow(world, port, "udp") as flow:
+        def ask(ports):
+            """Which of the clients' ports have got the first server."""
+            chosen = []
+            for flow.client in [(flow.client[0], number) for number in ports]:
+                if flow.request(wire.udp_request(flow, b"x")).dst == GHOST_SERVERS[0]:
+                    chosen.append(flow.client[1])
+            return chosen
+
+        def only(ports):
+            """Lets all connections to the first server but these end."""
+            def others():
+                assert ask(ports) == ports
+                return sum(world.dests(port, "UDP")[0][3:]) == len(ports)
+            wait_for(others, 20, 0.4, "the other connections to end")
+        try:
+            first = ask([world.port() for _ in range(12)])
+            assert len(first) == 4
+            only(first[:least])
+            assert not ask([world.port() for _ in range(2)]), "it has as many as the threshold"
+            only(first[:least - 1])
+            assert ask([world.port() for _ in range(2)]), "it has fewer"
+        finally:
+            world.adm("--set 0 0 300")
