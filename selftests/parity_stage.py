@@ -42,6 +42,8 @@ SETUP = [
     ("ipv6/conf/default/accept_dad", 0), ("ipv6/conf/default/router_solicitations", 0),
     # A listing that is read while mainline's table grows leaves some out.
     ("ipv4/vs/conn_lfactor", 8),
+    # A datagram that stays in pieces is given up, and its sender told, when nobody counts any more.
+    ("ipv4/ipfrag_time", 3600), ("ipv6/ip6frag_time", 3600), ("netfilter/nf_conntrack_frag6_timeout", 3600),
     # The stack's own packets would have labels of chance.
     ("ipv6/auto_flowlabels", 0), ("ipv4/conf/all/accept_source_route", 0), ("ipv4/ping_group_range", "1 0"),
 ]
