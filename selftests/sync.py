@@ -8,6 +8,7 @@ Messages are written and read here by hand, from the format in net/netfilter/ipv
 import contextlib
 import random
 import re
+import select
 import socket
 import struct
 import subprocess
@@ -135,14 +136,14 @@ def daemon(world, role, where=None, **how):
 class Peer:
     """Another director, in the servers' network."""
 
-    def __init__(self, world, group=GROUP):
-        self.group = group
+    def __init__(self, world, group=GROUP, port=PORT):
+        self.group, self.port = group, port
         with world.server:
             six = ":" in group
             index = socket.if_nametoindex("s0")
             self.sock = socket.socket(genl.family(group), socket.SOCK_DGRAM)
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.sock.bind((group, PORT, 0, index) if six else (group, PORT))
+            self.sock.bind((group, port, 0, index) if six else (group, port))
             if six:
                 mreq = packed(group) + struct.pack("=I", index)
                 self.sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, mreq)
@@ -163,7 +164,7 @@ class Peer:
 
     def say(self, data):
         """Sends a datagram to the group."""
-        self.sock.sendto(data, (self.group, PORT))
+        self.sock.sendto(data, (self.group, self.port))
 
     def hear(self, match=lambda one: True):
         """The next entry for which `match` is true, and who has sent it."""
@@ -172,6 +173,13 @@ class Peer:
             for one in found:
                 if match(one):
                     return syncid, one
+
+    def until(self, client, port):
+        """All entries up to that of a client's port at a service's."""
+        found = []
+        while not any((one.client[1], one.virtual[1]) == (client, port) for one in found):
+            found += read(self.sock.recv(65536))[1]
+        return found
 
 
 def listed(world, client, port):
@@ -417,6 +425,106 @@ def test_many(world):
             flow.request(flow.udp(b"?"))
             _, first = peer.hear(lambda one: one.virtual[1] in (port, hidden))
             assert first.virtual[1] == port
+
+
+def asked(flow, count=1, cport=None):
+    """Sends datagrams from a port, a new one if none is given; returns that."""
+    flow.cport = cport or flow.world.port()
+    for _ in range(count):
+        flow.request(flow.udp(b"?"))
+    return flow.cport
+
+
+@contextlib.contextmanager
+def telling(world, peers=1, maxlen=None, **settings):
+    """A service of UDP and a master that tells of each connection with its first packet: a flow, and who hears it."""
+    farm.prepare(world)
+    settings = {"sync_threshold": "1 50"} | settings
+    with world.settings(**settings), farm.service(world, V4, [(V4.server, 53)], proto="udp", method=NAT) as port, \
+            daemon(world, MASTER, maxlen=maxlen), contextlib.ExitStack() as stack, farm.Flow(world, V4, port) as flow:
+        yield flow, *(stack.enter_context(Peer(world, port=PORT + number)) for number in range(peers))
+
+
+def test_persist_mode(world):
+    """With sync_persist_mode nobody is told of a persistent service's connections, but of its templates; of those of
+    other services as ever."""
+    with telling(world, sync_threshold="0 1", sync_persist_mode=1) as (flow, peer), \
+            farm.service(world, V4, [(V4.server, 53)], proto="udp", method=NAT) as persistent:
+        other = flow.vport
+        with world.director, Genl("IPVS") as ipvs:
+            ipvs.call(genl.SET_SERVICE, genl.service(VIP, persistent, 17, flags=1, timeout=200))
+        for mode in (1, 0):
+            world.setting("sync_persist_mode", mode)
+            flow.vport = persistent
+            client = asked(flow, 3)
+            flow.vport = other
+            seen = [(one.client, bool(one.flags & TEMPLATE)) for one in peer.until(asked(flow), other)
+                    if one.virtual[1] == persistent]
+            conn, template = ((V4.client, client), False), ((V4.client, 0), True)
+            assert set(seen) == ({template} if mode else {conn, template}), (mode, seen)
+
+
+def test_refresh(world):
+    """What was told is not told again before sync_refresh_period has passed, but sync_retries times."""
+    with telling(world, sync_threshold="3 0", sync_refresh_period=100, sync_retries=0) as (flow, peer):
+        client = asked(flow)
+
+        def is_told(**settings):
+            """Is another packet told? What comes behind it is, up to two seconds later."""
+            for name, value in settings.items():
+                world.setting(name, value)
+            asked(flow, cport=client)
+            time.sleep(0.1)
+            return client in [one.client[1] for one in peer.until(asked(flow), flow.vport)]
+        peer.until(client, flow.vport)
+        assert not is_told()
+        # A retry may follow after an eighth of the time.
+        assert is_told(sync_refresh_period=8, sync_retries=1)
+        assert not is_told(sync_refresh_period=100)
+        assert not is_told(sync_refresh_period=8)
+        assert is_told(sync_refresh_period=1)
+
+
+def test_ports(world):
+    """With sync_ports connections are told to as many ports, each to one, and what comes at any is taken over."""
+    with world.settings(sync_ports=2), telling(world, peers=2) as (flow, *peers):
+        with daemon(world, BACKUP):
+            clients, seen = {asked(flow) for _ in range(40)}, [set(), set()]
+            while len(set.union(*seen)) < len(clients):
+                for heard, peer in zip(seen, peers):
+                    if select.select([peer.sock], [], [], 8 * kernel.SLOW)[0]:
+                        heard |= {one.client[1] for one in read(peer.sock.recv(65536))[1]}
+            assert set.union(*seen) == clients and all(seen) and not set.intersection(*seen), seen
+            for peer in peers:
+                settle(world, peer)
+
+
+def test_queue(world):
+    """No more than sync_qlen_max messages wait to be sent; others are lost."""
+    with telling(world, maxlen=100) as (flow, peer):
+        count = 60
+        for most in (0, world.setting("sync_qlen_max")):
+            with world.settings(sync_qlen_max=most):
+                sent = [asked(flow) for _ in range(count)]
+                heard = {one.client[1] for one in peer.until(sent[-1], flow.vport)} & set(sent)
+            # Messages that are not full are sent after a second or two.
+            assert len(heard) < count // 2 if not most else len(heard) == count, f"{len(heard)} with {most}"
+
+
+def test_buffers(world):
+    """The sockets' buffers have the size that sync_sock_size says."""
+    for size in (0, 20000):
+        with world.settings(sync_sock_size=size), daemon(world, MASTER), daemon(world, BACKUP):
+            text = world.director.run("ss", "-H", "-u", "-a", "-n", "-m").stdout
+        found = [tuple(map(int, words)) for words in
+                 re.findall(rf":{PORT}\s.*\n?.*skmem:\(r\d+,rb(\d+),t\d+,tb(\d+)", text)]
+        assert len(found) == 2, text
+        (rb, tb), (rb2, tb2) = found
+        # The kernel counts its own needs, too.
+        if size:
+            assert 2 * size in (rb, rb2) and 2 * size in (tb, tb2), found
+        else:
+            assert 2 * 20000 not in (rb, tb, rb2, tb2), found
 
 
 def test_templates(world):
