@@ -22,6 +22,7 @@ from lib import (
     METHODS,
     VIP,
     clean,
+    each,
     each_method,
     need_rlvs,
     same,
@@ -310,7 +311,8 @@ def test_unload(world):
     assert not world.conns()
 
 
-def test_drop_entry(world):
+@each("always", "by memory")
+def test_drop_entry(world, when):
     """While memory is short, or always, half-open connections are dropped with templates that nobody needs."""
     port = world.port()
     with both(world, service(port, TCP)), Clients(world, port, TCP) as clients:
@@ -324,14 +326,21 @@ def test_drop_entry(world):
         def found():
             return sorted(row.state for row in world.conns(port))
         assert found() == states
-        with world.settings(drop_entry=3):
+        short = (1 << 31) - 1
+        with world.settings(**({"drop_entry": 3} if when == "always" else {"amemthresh": short, "drop_entry": 1})):
             wait_for(lambda: min(map(found().count, ("NONE", "SYN_RECV"))) < 64 - 2, 20, 0.2, found)
             wait_for(lambda: found().count("NONE") < 64, 20, 0.2, found)
-        assert found()[:2] == states[:2]
-        # It has no effect any more.
-        left = found().count("SYN_RECV")
-        time.sleep(1.5)
-        assert found().count("SYN_RECV") == left
+            assert found()[:2] == states[:2]
+            if when == "by memory":
+                assert world.setting("drop_entry") == "2"
+                world.setting("amemthresh", 1)
+                wait_for(lambda: world.setting("drop_entry") == "1", 5, 0.1, "memory to be there again")
+            else:
+                world.setting("drop_entry", 0)
+            # It has no effect any more.
+            left = found().count("SYN_RECV")
+            time.sleep(1.5)
+            assert found().count("SYN_RECV") == left
 
 
 # -- one-packet scheduling

@@ -77,7 +77,8 @@ SECURE = [
 
 @each_method
 def test_secure_tcp(world, method):
-    """While secure_tcp is active other states follow; its readiness alone changes nothing."""
+    """While secure_tcp is active, always or while memory is short, other states follow; its readiness alone changes
+    nothing."""
     port = world.service(method, [(SERVER, 8080)])
 
     def state(sequence):
@@ -99,6 +100,12 @@ def test_secure_tcp(world, method):
                 f"{sequence}: {expected} expires in {conn.expires} s, not {timeout}"
         assert {conn.state for conn in world.conns(port)} >= {"SYNACK", "ESTABLISHED"}
     wait_for(lambda: state(OPEN).state == "ESTABLISHED", 5, 0.2, "secure_tcp to be off")
+    with world.settings(amemthresh=(1 << 31) - 1, secure_tcp=1):
+        wait_for(lambda: state(OPEN).state == "SYNACK", 5, 0.2, "memory to be short")
+        assert world.setting("secure_tcp") == "2"
+        world.setting("amemthresh", 1)
+        wait_for(lambda: state(OPEN).state == "ESTABLISHED", 5, 0.2, "memory to be there again")
+        assert world.setting("secure_tcp") == "1"
 
 
 @each_method
