@@ -331,6 +331,21 @@ def test_told(world):
             assert told.client == data.client and told.server == (GHOST_SERVERS[0], 50000), told
 
 
+@each_method
+def test_from_port_20(world, method):
+    """What comes from FTP's data port asks for nothing: it is left to the host, whatever the service is."""
+    port = world.service(method, [(GHOST_SERVERS[0], 80)])
+    with Flow(world, port) as flow:
+        for number in (20, 19):
+            flow.client = (flow.client[0], number)
+            flow.clear()
+            flow.at_client.send(wire.tcp_request(flow, SYN))
+            if number == 20:
+                assert flow.at_client.wait().flags & packet.RST
+            else:
+                flow.at_server.wait(lambda seen: seen.dst == GHOST_SERVERS[0])
+
+
 def test_what_is_not_believed(world):
     """A client cannot have others connected to, and what only looks like a reply opens nothing."""
     need_rlvs()
