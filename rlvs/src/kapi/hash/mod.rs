@@ -23,17 +23,31 @@
 //! The buckets of any array are in the order of the hash, so a walk goes on where it was after the
 //! table was resized.
 
+mod buckets;
+mod entry;
+mod resize;
+mod walk;
+
+pub(crate) use self::entry::Entry;
+
+use self::{
+    buckets::{
+        marker,
+        Buckets,
+        Search, //
+    },
+    entry::{
+        Node,
+        Tail,
+        Target, //
+    }, //
+};
 use super::{
     bh::BhDisabled, //
     bindings,
 };
 use core::{
     marker::PhantomData,
-    mem::ManuallyDrop,
-    ops::{
-        Deref,
-        DerefMut, //
-    },
     ptr::{
         self,
         NonNull, //
@@ -69,8 +83,6 @@ const MAX_BUCKETS: usize = 1 << 27;
 pub(crate) const LFACTOR: i32 = -1;
 /// Bits of a hash.
 const HASH_BITS: u32 = u32::BITS;
-/// Buckets that a resize moves under one lock.
-const MOVE_BATCH: usize = 32;
 
 /// The stripe of a hash.
 #[inline]
@@ -129,149 +141,6 @@ pub(crate) enum Role {
     Unused,
 }
 
-/// A link of a chain: a [`Target`], or odd, the address of the bucket whose chain ends here.
-type Link<K> = Atomic<*mut Node<K>>;
-
-#[repr(C)]
-struct Node<K> {
-    next: Link<K>,
-    key: K,
-}
-
-/// Where a link leads: to a node of an entry. Which one of its entry's nodes it is stands in the
-/// low bits of the link, above the one that marks the end of a chain.
-///
-/// # Invariants
-///
-/// The pointer is aligned, and `index` is below 4 and the node's place in its entry.
-struct Target<K> {
-    node: NonNull<Node<K>>,
-    index: u8,
-}
-
-impl<K> Target<K> {
-    /// The link's target; `None` at the end of a chain.
-    #[inline]
-    fn of(link: *mut Node<K>) -> Option<Self> {
-        let addr = link.addr();
-        if addr & 1 == 1 {
-            return None;
-        }
-        // INVARIANT: Links are made by `link` or are markers.
-        NonNull::new(link.map_addr(|addr| addr & !7)).map(|node| Self {
-            node,
-            index: (addr >> 1 & 3) as u8,
-        })
-    }
-
-    /// The link to a node.
-    #[inline]
-    fn link(node: &Node<K>, index: usize) -> *mut Node<K> {
-        ptr::from_ref(node)
-            .cast_mut()
-            .map_addr(|addr| addr | (index & 3) << 1)
-    }
-}
-
-/// An object of a table.
-///
-/// The nodes come first and the value right behind them: lookup and use share cache lines.
-///
-/// # Invariants
-///
-/// `tail.hashes` is what is valid of the tail until [`Table::free_later`] has got the entry.
-#[repr(C)]
-pub(crate) struct Entry<K, V, const N: usize> {
-    nodes: [Node<K>; N],
-    value: V,
-    /// 1 while the entry is in the table; whoever turns it to 0 takes the entry out.
-    linked: Atomic<i32>,
-    tail: Tail<N>,
-}
-
-/// Of a connection 8 bytes matter: with them it would take a third cache line.
-#[repr(C)]
-union Tail<const N: usize> {
-    /// Of the keys, in the table that it was put into: a resize would else compute them all again.
-    hashes: ManuallyDrop<[Atomic<u32>; N]>,
-    rcu: ManuallyDrop<Opaque<bindings::callback_head>>,
-}
-
-impl<K: Key, V, const N: usize> Entry<K, V, N> {
-    /// An entry that is in no table yet.
-    #[inline]
-    pub(crate) fn new(keys: [K; N], value: V) -> Self {
-        const { assert!(N <= 4) };
-        Self {
-            nodes: keys.map(|key| Node {
-                next: Atomic::new(ptr::null_mut()),
-                key,
-            }),
-            value,
-            linked: Atomic::new(0),
-            // INVARIANT: The hashes are valid.
-            tail: Tail {
-                hashes: ManuallyDrop::new([const { Atomic::new(0) }; N]),
-            },
-        }
-    }
-
-    /// The same, as the hash of the first key is known.
-    #[inline]
-    pub(crate) fn hashed(self, hash: Hash) -> Self {
-        // SAFETY: By the type invariants: whoever owns an entry has not given it to `free_later`.
-        if let Some(first) = unsafe { self.hashes() }.first() {
-            first.store(hash.0, Relaxed);
-        }
-        self
-    }
-
-    /// The keys, in the order in which they were given.
-    #[inline]
-    pub(crate) fn keys(&self) -> [&K; N] {
-        self.nodes.each_ref().map(|node| &node.key)
-    }
-
-    /// The hashes of the keys; 0 is not known yet.
-    ///
-    /// # Safety
-    ///
-    /// A link leads to the entry and does so until the caller is done, or nobody else knows of the entry.
-    #[inline]
-    unsafe fn hashes(&self) -> &[Atomic<u32>; N] {
-        // SAFETY: By the type invariants: `free_later` gets what no link leads to.
-        unsafe { &self.tail.hashes }
-    }
-
-    /// The hash of the key with that index.
-    ///
-    /// # Safety
-    ///
-    /// As for [`hashes`](Self::hashes).
-    #[inline]
-    unsafe fn hash(&self, index: usize) -> u32 {
-        // SAFETY: By the contract of this function.
-        let hash = unsafe { self.hashes() }.get(index);
-        hash.map_or(0, |hash| hash.load(Relaxed))
-    }
-}
-
-impl<K, V, const N: usize> Deref for Entry<K, V, N> {
-    type Target = V;
-
-    #[inline]
-    fn deref(&self) -> &V {
-        &self.value
-    }
-}
-
-impl<K, V, const N: usize> DerefMut for Entry<K, V, N> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut V {
-        &mut self.value
-    }
-}
-
 /// The hash of a key, in the table that has told it.
 #[derive(Clone, Copy)]
 pub(crate) struct Hash(u32);
@@ -282,100 +151,6 @@ pub(crate) struct Hit<'g, K, V, const N: usize> {
     pub(crate) entry: &'g Entry<K, V, N>,
     /// The index of the key.
     pub(crate) index: u8,
-}
-
-/// An array of buckets.
-///
-/// # Invariants
-///
-/// `heads.len()` is 2 to the power of `HASH_BITS - shift`, and `shift` at most
-/// `HASH_BITS - STRIPE_BITS`.
-struct Buckets<K> {
-    /// Bits of the hash behind those that choose a bucket.
-    shift: u32,
-    /// The array that the table is moving to, if it is.
-    future: Atomic<*mut Buckets<K>>,
-    heads: KVVec<Link<K>>,
-}
-
-enum Search<K> {
-    Found(Target<K>),
-    Missing,
-    /// A node moved under us and led to another bucket.
-    Strayed,
-}
-
-#[inline]
-fn marker<K>(head: *const Link<K>) -> *mut Node<K> {
-    // A head is aligned, so this sets the last bit.
-    ptr::without_provenance_mut(head.addr().wrapping_add(1))
-}
-
-impl<K: Key> Buckets<K> {
-    fn new(len: usize) -> Result<KBox<Self>> {
-        let len = len.clamp(STRIPES, MAX_BUCKETS).next_power_of_two();
-        let mut heads = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
-        // In eights, which have no need of a loop: `len` is a power of two, and there may be millions.
-        for heads in heads.spare_capacity_mut().chunks_exact_mut(8).take(len / 8) {
-            for head in heads {
-                let marker = marker(head.as_ptr());
-                head.write(Atomic::new(marker));
-            }
-        }
-        // SAFETY: There was room for `len`, and they were written.
-        unsafe { heads.inc_len(len) };
-        // INVARIANT: `len` was rounded to a power of two, 256 at least.
-        Ok(KBox::new(
-            Self {
-                shift: HASH_BITS.wrapping_sub(len.ilog2()),
-                future: Atomic::new(ptr::null_mut()),
-                heads,
-            },
-            GFP_KERNEL,
-        )?)
-    }
-
-    #[inline]
-    fn head(&self, hash: u32) -> &Link<K> {
-        // SAFETY: By the type invariants the index is below the length.
-        // CAST: u32 to usize on the 64-bit machines we run on.
-        unsafe { self.heads.get_unchecked((hash >> self.shift) as usize) }
-    }
-
-    /// The first hash of a hash's bucket.
-    fn start(&self, hash: u32) -> u32 {
-        hash & u32::MAX.wrapping_shl(self.shift)
-    }
-
-    /// The first hash of the bucket after a hash's; `None` behind the last.
-    fn after(&self, hash: u32) -> Option<u32> {
-        self.start(hash).checked_add(1u32.wrapping_shl(self.shift))
-    }
-
-    /// Looks for a key in the chain of its hash, of a node for which `f` says so.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the RCU read lock or the stripe of `hash`.
-    #[inline]
-    unsafe fn search(&self, hash: u32, key: &K, f: impl Fn(&Target<K>) -> bool) -> Search<K> {
-        let head = self.head(hash);
-        let mut link = head.load(Acquire);
-        while let Some(target) = Target::of(link) {
-            // SAFETY: A target is a node, which is not freed before a grace period has passed since
-            // it could be reached.
-            let node = unsafe { target.node.as_ref() };
-            if node.key == *key && f(&target) {
-                return Search::Found(target);
-            }
-            link = node.next.load(Acquire);
-        }
-        if ptr::eq(link, marker(head)) {
-            Search::Missing
-        } else {
-            Search::Strayed
-        }
-    }
 }
 
 /// The table.
@@ -737,225 +512,6 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
             buckets = Self::future(array, guard);
         }
         false
-    }
-
-    /// Shows `f` the entries of one step of a walk, not many more than `most`, and returns the cursor
-    /// of the next, `None` at the end. Starts at 0. What is in the table from the start to the end of a
-    /// walk is shown once, even if the table is resized meanwhile. `f` runs under a spinlock: it must
-    /// not sleep or use the table.
-    ///
-    /// A cursor is a hash. A step is a bucket, or a part of one whose chain is long.
-    pub(crate) fn scan<'g>(
-        &'g self,
-        cursor: u32,
-        most: usize,
-        guard: &'g Guard,
-        mut f: impl FnMut(&'g Entry<K, V, N>),
-    ) -> Option<u32> {
-        let current = self.current(guard);
-        if Target::of(current.head(cursor).load(Acquire)).is_none()
-            && Self::future(current, guard).is_none()
-        {
-            // Empty, and nothing has moved from here: that would have to go somewhere.
-            return current.after(cursor);
-        }
-        // The buckets of one step have their first bits in common, so they are all in this stripe and
-        // nothing moves among them meanwhile.
-        let bh = BhDisabled::new();
-        let _stripe = self.lock(cursor, &bh);
-        let current = self.current(guard);
-        let (small, large) = match Self::future(current, guard) {
-            None => (current, None),
-            Some(future) if future.shift > current.shift => (future, Some(current)),
-            Some(future) => (current, Some(future)),
-        };
-        let first = small.start(cursor);
-        let after = small.after(cursor);
-        let each = |f: &mut dyn FnMut(&'g Entry<K, V, N>)| {
-            self.show(small.head(first), f);
-            let mut bucket = large.map(|_| first);
-            while let (Some(large), Some(hash)) = (large, bucket) {
-                self.show(large.head(hash), f);
-                bucket = large.after(hash).filter(|next| Some(*next) != after);
-            }
-        };
-
-        let mut entries = 0usize;
-        each(&mut |_| entries = entries.wrapping_add(1));
-        // The first hash behind the last one is beyond 32 bits.
-        let (from, bucket_end) = (u64::from(cursor), after.map_or(1 << HASH_BITS, u64::from));
-        let end = if entries > most {
-            // Hashes are spread evenly, so a part of them has that part of the entries.
-            let all = bucket_end.wrapping_sub(u64::from(first));
-            let part = all.saturating_mul(most as u64).checked_div(entries as u64);
-            from.saturating_add(part.map_or(1, |part| part.max(1)))
-                .min(bucket_end)
-        } else {
-            bucket_end
-        };
-        // After the table has shrunk the first bucket begins before the cursor.
-        let whole = cursor == first && end == bucket_end;
-        each(&mut |entry| {
-            // SAFETY: It was found in its chain, whose stripe is held.
-            let hash = unsafe { entry.hash(0) };
-            if whole || (from..end).contains(&u64::from(hash)) {
-                f(entry);
-            }
-        });
-        u32::try_from(end).ok()
-    }
-
-    /// Takes out the entries of a number of buckets for which `f` says so, tells `removed` of each, and returns
-    /// the cursor for the next call, `None` at the end; starts at 0. Locks nothing to look: what is put in or moved meanwhile may be
-    /// missed. What a cursor is, see [`scan`](Self::scan).
-    pub(crate) fn sweep(
-        &self,
-        cursor: u32,
-        buckets: usize,
-        guard: &Guard,
-        mut f: impl FnMut(&Entry<K, V, N>) -> bool,
-        removed: impl Fn(&Entry<K, V, N>),
-    ) -> Option<u32> {
-        let current = self.current(guard);
-        let mut cursor = cursor;
-        for _ in 0..buckets {
-            let mut link = current.head(cursor).load(Acquire);
-            while let Some(target) = Target::of(link) {
-                // SAFETY: A target is a node of ours, which under the guard is not freed.
-                let (node, entry) =
-                    unsafe { (target.node.as_ref(), Self::entry_of(&target).as_ref()) };
-                if target.index == 0 && f(entry) && self.remove(entry, guard) {
-                    removed(entry);
-                }
-                link = node.next.load(Acquire);
-            }
-            cursor = current.after(cursor)?;
-        }
-        Some(cursor)
-    }
-
-    /// How many nodes the chain of a bucket has, at most `most`; `None` behind the last bucket. What
-    /// a resize has moved already is not counted.
-    pub(crate) fn chain_len(&self, bucket: usize, most: usize, guard: &Guard) -> Option<usize> {
-        let mut link = self.current(guard).heads.get(bucket)?.load(Acquire);
-        let mut len = 0usize;
-        while len < most {
-            let Some(target) = Target::of(link) else {
-                break;
-            };
-            len = len.wrapping_add(1);
-            // SAFETY: A target is a node, which under the guard is not freed.
-            link = unsafe { target.node.as_ref() }.next.load(Acquire);
-        }
-        Some(len)
-    }
-
-    /// Shows `f` the entries whose first node is in a chain. The caller holds its stripe.
-    fn show<'g>(&'g self, head: &'g Link<K>, f: &mut dyn FnMut(&'g Entry<K, V, N>)) {
-        let mut link = head.load(Relaxed);
-        while let Some(target) = Target::of(link) {
-            // SAFETY: By the type invariants it is a node of ours; it was in the chain after the
-            // caller's RCU read lock was taken, which keeps its entry.
-            unsafe {
-                if target.index == 0 {
-                    f(Self::entry_of(&target).as_ref());
-                }
-                link = target.node.as_ref().next.load(Relaxed);
-            }
-        }
-    }
-
-    /// Moves all entries to an array of `len` buckets. Sleeps. One at a time: a second caller gets
-    /// `EBUSY`.
-    pub(crate) fn resize(&self, len: usize) -> Result {
-        self.resizing.cmpxchg(0, 1, Full).map_err(|_| EBUSY)?;
-        let result = self.resize_alone(len);
-        self.resizing.store(0, Release);
-        result
-    }
-
-    fn resize_alone(&self, len: usize) -> Result {
-        let new_ptr = KBox::into_raw(Buckets::<K>::new(len)?);
-        let old_ptr = self.current.load(Acquire);
-        // SAFETY: Only `resize` frees arrays, and we are the only one in it.
-        let (old, new) = unsafe { (&*old_ptr, &*new_ptr) };
-        // INVARIANT: `future` comes from `KBox::into_raw` and is the table's from here on.
-        old.future.store(new_ptr, Release);
-        let mut hash = Some(0u32);
-        // By the type invariants there are 2 to the power of `STRIPE_BITS` times as many heads as a stripe has.
-        let batch = (old.heads.len() / STRIPES).clamp(1, MOVE_BATCH);
-        for heads in old.heads.chunks(batch) {
-            let Some(first) = hash else {
-                break;
-            };
-            let bh = BhDisabled::new();
-            let stripe = self.lock(first, &bh);
-            for head in heads {
-                // SAFETY: We hold the stripe of the batch.
-                unsafe { self.move_chain(head, new) };
-            }
-            drop(stripe);
-            drop(bh);
-            // CAST: At most `MOVE_BATCH`.
-            hash = first.checked_add((batch as u32).wrapping_shl(old.shift));
-            // SAFETY: Process context, nothing is held.
-            unsafe { bindings::rlvs_cond_resched() };
-        }
-        self.current.store(new_ptr, Release);
-        synchronize_rcu();
-        // SAFETY: Nobody can reach the old array any more: it was replaced a grace period ago.
-        drop(unsafe { KBox::from_raw(old_ptr) });
-        Ok(())
-    }
-
-    /// Moves the nodes of a chain to the array `to`, the last one first.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the chain's stripe.
-    #[inline]
-    unsafe fn move_chain(&self, head: &Link<K>, to: &Buckets<K>) {
-        while let Some(first) = Target::of(head.load(Relaxed)) {
-            let (mut link, mut last) = (head, first);
-            let node = loop {
-                // SAFETY: By the type invariants it is a node; the stripe keeps it linked.
-                let node = unsafe { &*last.node.as_ptr() };
-                match Target::of(node.next.load(Relaxed)) {
-                    Some(next) => (link, last) = (&node.next, next),
-                    None => break node,
-                }
-            };
-            // SAFETY: It is the last one, and the caller holds the stripe.
-            unsafe { self.move_last(head, link, last, node, to) };
-            if ptr::eq(link, head) {
-                return;
-            }
-        }
-    }
-
-    /// Moves the last node of a chain, to which `link` leads, to the array `to`.
-    ///
-    /// # Safety
-    ///
-    /// `last` is that node's and `head` that chain's. The caller holds its stripe.
-    #[inline]
-    unsafe fn move_last(
-        &self,
-        head: &Link<K>,
-        link: &Link<K>,
-        last: Target<K>,
-        node: &Node<K>,
-        to: &Buckets<K>,
-    ) {
-        let moved = link.load(Relaxed);
-        // SAFETY: By the type invariants it is a node of ours, of an entry that the stripe keeps here.
-        let entry = unsafe { Self::entry_of(&last).as_ref() };
-        // SAFETY: It is in its chain, whose stripe the caller holds.
-        let target = to.head(unsafe { entry.hash(usize::from(last.index)) });
-        // First reachable in the new array, then cut off the old: see the top of this file.
-        node.next.store(target.load(Relaxed), Release);
-        target.store(moved, Release);
-        link.store(marker(head), Release);
     }
 }
 
