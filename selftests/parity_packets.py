@@ -24,6 +24,7 @@ import parity_deviations
 import parity_errors
 import parity_flows
 import parity_policy
+import parity_rules
 from lib import RLVS, TOP, Skip, each
 from parity import installed
 from parity_stage import Scene, Stage
@@ -51,7 +52,7 @@ _records = {}
 def scenarios():
     """{name: (group, family, function, arguments)} of all scenarios."""
     found = {}
-    for part in (parity_flows, parity_errors, parity_policy):
+    for part in (parity_flows, parity_errors, parity_policy, parity_rules):
         for name, *rest in part.scenarios():
             assert name not in found, f"two scenarios are called {name}"
             if re.search(ONLY, name):
@@ -102,6 +103,8 @@ def record(names, stages):
             stages.append(stage)
             if group.startswith("marks"):
                 stage.marks()
+            if group.startswith("rules"):
+                parity_rules.stand(stage)
             for name in members[start:start + CROWD]:
                 done[name] = act(stage, name)
                 done[name]["splats"], _ = log.splats(log.new())

@@ -117,7 +117,8 @@ __helper void rust_helper_rlvs_skb_claim(struct sk_buff *skb)
 	if (skb->dev)
 		skb_orphan(skb);
 #if IS_ENABLED(CONFIG_NF_CONNTRACK)
-	if (skb_get_nfct(skb) != IP_CT_UNTRACKED) {
+	/* One that conntrack makes nothing of is invalid to rules, and stays that. */
+	if (skb_nfct(skb)) {
 		nf_reset_ct(skb);
 		nf_ct_set(skb, NULL, IP_CT_UNTRACKED);
 	}

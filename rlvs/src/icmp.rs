@@ -92,9 +92,6 @@ pub(crate) fn handle<A: Carried>(
         }
     };
     if !entry.is_rewritten() {
-        if way.point == Point::LocalOut {
-            return packet.accept();
-        }
         entry.count(Direction::Original, packet.len(), way.bh);
         return xmit::pass(way, packet, &ip, entry);
     }
@@ -206,9 +203,6 @@ fn to_server<A: Carried>(
     entry: &ConnEntry<A>,
     writable: usize,
 ) -> Verdict {
-    if way.point == Point::LocalOut {
-        return packet.accept();
-    }
     let [_, reply] = entry.keys();
     let change = Translation {
         // The server may have no route to whoever complains: to it the director does.
