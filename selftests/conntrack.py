@@ -109,14 +109,56 @@ def test_tracked(world, method):
 
 
 def test_reuse_of_a_tracked_connection(world):
-    """A client that opens again with the same port is served, at the latest by its second SYN."""
+    """A client that opens again with the same port is served."""
     port = world.service("nat", [(SERVER, 8080)])
     with world.settings(conntrack=1), ruled(world, WATCH), Flow(world, port) as flow:
         handshake(flow)
         flow.request(wire.tcp_request(flow, 4 | ACK, 1001, 5005))
-        flow.at_client.send(wire.tcp_request(flow, SYN, 90000))
         same(clean(flow.request(wire.tcp_request(flow, SYN, 90000))), seq=90000, dst=SERVER, dport=8080)
         assert len(known(world, port)) == 1
+
+
+def test_reuse_while_tracked(world):
+    """A client that opens again where conntrack still has the old connection loses its SYN, and is served by the next.
+
+    That one would take the new server's packets for the old one's.
+    """
+    port = world.service("nat", [(SERVER, 8080)])
+    key = f"-t {VIP}:{port}"
+    with world.settings(conntrack=1, expire_nodest_conn=1), ruled(world, WATCH), Flow(world, port) as flow:
+        handshake(flow)
+        world.adm(f"-e {key} -r {SERVER}:8080 -m -w 0")
+        world.adm(f"-a {key} -r {GHOST_SERVERS[1]}:8080 -m")
+        flow.clear()
+        flow.at_client.send(wire.tcp_request(flow, SYN, 90000))
+        flow.at_server.silent()
+        same(clean(flow.request(wire.tcp_request(flow, SYN, 90000))), seq=90000, dst=GHOST_SERVERS[1])
+        line, = known(world, port)
+        assert f"src={GHOST_SERVERS[1]} " in line, line
+
+
+@each_method
+def test_rules_around(world, method):
+    """Rules of INPUT see what comes for the service, those of OUTPUT what goes to its server; each may drop it."""
+    port = world.service(method, [(SERVER, 8080)])
+    hooks = """
+        counter passed {{ }}
+        chain {0} {{
+            type filter hook {0} priority 0
+            ip daddr {1} tcp dport {2} counter name passed
+            ip daddr {1} tcp dport {2} tcp flags & ack == ack drop
+        }}
+    """
+    for hook, addr, dport in (("input", VIP, port), ("output", SERVER, 8080)):
+        with ruled(world, hooks.format(hook, addr, dport)), Flow(world, port) as flow:
+            same(clean(flow.request(wire.tcp_request(flow, SYN))), dst=SERVER, dport=8080)
+            flow.reply(wire.tcp_reply(flow, SYN | ACK, ack=1001))
+            assert count(world, "passed") == 1
+            flow.at_client.send(wire.tcp_request(flow, ACK, 1001, 5001))
+            flow.at_server.silent()
+            assert count(world, "passed") == 2
+            conn, = [conn for conn in world.conns(port) if conn.client == flow.client]
+            assert conn.state == ("SYN_RECV" if hook == "input" else "ESTABLISHED"), conn
 
 
 # The tunnels that end in a director: the protocol that brings their packets, and what comes before those.
