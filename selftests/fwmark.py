@@ -135,6 +135,25 @@ def test_any_address(world, method):
         world.director.ip("route del local default dev lo table 100", "rule del fwmark 10 lookup 100")
 
 
+@each_method
+def test_errors(world, method):
+    """What a client's side reports about such an address reaches the server, though the address is routed on."""
+    rule = f"ip daddr {FAR} udp dport 53 meta mark set 10"
+    world.director.ip("rule add fwmark 10 lookup 100", "route add local default dev lo table 100")
+    try:
+        with mark_service(world, 10, 5353, method), marked(world, rule), Flow(world, 53, "udp") as flow:
+            addr, port = flow.client
+            asked = flow.request(packet.ip(addr, FAR, UDP, packet.udp(addr, FAR, port, 53, b"ask")))
+            told = clean(flow.reply(udp_reply(flow, b"told" * 50)))
+            world.director.ip(f"route add {FAR} dev ds")
+            seen = clean(flow.to_server(packet.ip(addr, FAR, ICMP, packet.icmp_error(3, 4, told.data, mtu=1300))))
+            same(seen, proto=ICMP, dst=SERVER, kind=3, code=4, mtu=1300)
+            assert packet.Embedded(seen.payload).flow == (asked.flow[1], asked.flow[0])
+    finally:
+        world.director.run("ip", "route", "del", FAR, check=False)
+        world.director.ip("route del local default dev lo table 100", "rule del fwmark 10 lookup 100")
+
+
 def test_which_service(world):
     """The mark decides before the address and port, and these before the service for all ports."""
     exact = genl.service(VIP, 3031)
