@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The director's legs in VRFs of their own: NAT, FullNAT and direct routing from one to the other.
+"""The director's legs in VRFs of their own: NAT, FullNAT, direct routing and tunnels from one to the other.
 
     client ---- dc in red, which has the VIP ---- ds in blue, which has the local addresses ---- server
 
@@ -8,7 +8,7 @@ What the balancer sends is routed by the main table, which names the devices; wh
 
 import farm
 import genl
-from farm import FAMILY, Flow, tcp
+from farm import FAMILY, Flow, Ip, tcp
 from fwmark import configured
 from ipv6 import LADDRS as LADDRS6
 from lib import _MAC, GHOST_CLIENTS, GHOST_SERVERS, LADDRS, METHODS, VIP, each, need_rlvs, same
@@ -16,7 +16,9 @@ from packet import ACK, SYN
 
 SPOILS_WORLD = True
 
-NUMBERS = METHODS | {"dr": 3}
+NUMBERS = METHODS | {"dr": 3, "ipip": 2}
+# Methods by which a packet arrives at the server as the client has sent it, and the ports with it.
+WHOLE = ("dr", "ipip")
 WAYS = [f"{method}.{family}" for method in NUMBERS for family in FAMILY]
 LOCAL = {"4": LADDRS[:2], "6": LADDRS6}
 NETS = {"4": ("10.1.0.0/24", "10.2.0.0/24"), "6": ("fd01::/64", "fd02::/64")}
@@ -54,7 +56,7 @@ def served(world, way, server=None):
         need_rlvs()
     ready(world)
     on, port = FAMILY[family], world.port()
-    dest = genl.dest(server or on.server, port if method == "dr" else 8080, method=NUMBERS[method])
+    dest = genl.dest(server or on.server, port if method in WHOLE else 8080, method=NUMBERS[method])
     return on, port, configured(world, genl.service(on.vip, port), dest,
                                 laddrs=LOCAL[family] if method == "fullnat" else ())
 
@@ -67,10 +69,15 @@ def test_bytes(world, way):
     with service, Flow(world, on, port) as flow:
         seen = flow.request(flow.tcp(SYN))
         same(seen, dst=on.vip if method == "dr" else on.server, ttl=63)
+        if method == "ipip":
+            same(seen, proto=4 if family == "4" else 41)
+            assert seen.src in (on.director, *LOCAL[family]), seen
+            seen = Ip(seen.payload)
+            same(seen, dst=on.vip, ttl=63)
         assert seen.src in LOCAL[family] if method == "fullnat" else seen.src == on.client, seen
         sport, dport = (int.from_bytes(seen.payload[at:at + 2], "big") for at in (0, 2))
-        assert seen.l4_ok() and dport == (port if method == "dr" else 8080), seen
-        if method != "dr":
+        assert seen.l4_ok() and dport == (port if method in WHOLE else 8080), seen
+        if method not in WHOLE:
             answer = flow.error(tcp(seen.dst, seen.src, dport, sport, SYN | ACK))
             same(answer, src=on.vip, dst=on.client)
             assert answer.l4_ok() and answer.payload[:4] == port.to_bytes(2, "big") + flow.cport.to_bytes(2, "big")
