@@ -7,7 +7,7 @@ import parity_craft as craft
 from parity_errors import Report
 from parity_flows import COMMON, METHODS, WAYS, Flow, at, label
 
-SCHEDULERS = ("rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh")
+SCHEDULERS = ("rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "none")
 FLAGS = {"sh": ("sh-port", "sh-fallback", "sh-port,sh-fallback"), "mh": ("mh-port", "mh-fallback", "mh-port,mh-fallback")}
 WEIGHTS = {1: 1, 2: 3, 3: 2}
 CHUNKS = ("init", "init-ack", "cookie-echo", "cookie-ack", "data", "sack", "shutdown", "shutdown-ack",

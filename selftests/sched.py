@@ -196,6 +196,20 @@ def test_replication(world, expiration):
         assert servers.open(1) == [0 if expiration == 6 else 1]
 
 
+def test_none(world):
+    """With none nobody gets a connection, whatever servers there are, until there is a scheduler."""
+    with Servers(world, "none", [1, 1, 1]) as servers:
+        try:
+            world.connect(servers.port)
+        except ConnectionRefusedError:
+            pass
+        else:
+            raise AssertionError("somebody answered")
+        assert not world.conns(servers.port)
+        world.adm(f"-E -t {VIP}:{servers.port} -s rr")
+        assert counts(servers.open(3)) == [1, 1, 1]
+
+
 def test_change_of_scheduler(world):
     """A service can change its scheduler; the next connection follows the new one."""
     with Servers(world, "rr", [3, 2, 1]) as servers:
