@@ -64,10 +64,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        rcu::{
-            synchronize_rcu,
-            Guard, //
-        }, //
+        rcu::Guard, //
     },
     types::Opaque, //
 };

@@ -3,7 +3,6 @@
 //! Walks over a table.
 
 use super::{
-    buckets::Buckets,
     entry::{
         Entry,
         Link,
