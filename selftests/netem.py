@@ -16,7 +16,7 @@ import struct
 import time
 
 import kernel
-from lib import RLVS, TOOL, Namespace, Skip, each, need_rlvs, run
+from lib import TOOL, Namespace, each, need_rlvs, run
 from process import Process
 
 TRANSFERS = int(os.environ.get("RLVS_TRANSFERS", "120" if kernel.DEBUG else "1800"))
@@ -207,12 +207,6 @@ def end():
         _farm.pop().close()
 
 
-def not_carried(place):
-    """What rlvs tells that it does not carry yet."""
-    return [line for line in place.proc("rlvs_ext_stats").splitlines()
-            if line.startswith("not_carried") and line.split()[1] != "0"] if RLVS else []
-
-
 @each(*WAYS)
 def test_transfers(_, way):
     """As many transfers as there are, at once as many as lines like these take."""
@@ -236,22 +230,10 @@ def test_transfers(_, way):
     run_here(TOOL, "-R", stdin="\n".join(lines) + "\n")
     count, start = -(-TRANSFERS // len(WAYS)), time.monotonic()
     first, here.numbers = here.numbers, here.numbers + count
-    before = not_carried(here.director)
     with here.client:
-        if RLVS and Process(lambda: one(vip)).result() and not_carried(here.director) != before:
-            raise Skip("not carried yet")
         wrong = Process(lambda: transfers(vip, first, count)).result()
     print(f"# {count} transfers in {time.monotonic() - start:.1f} s")
     assert not wrong, f"{len(wrong)} of {count}: " + "; ".join(wrong[:5])
-
-
-def one(vip):
-    """Whether a first connection fails."""
-    try:
-        with socket.create_connection((vip, 80), 4 * kernel.SLOW):
-            return False
-    except OSError:
-        return True
 
 
 def test_lines(_):
