@@ -9,6 +9,11 @@
 //! By FullNAT and NAT the real server's packets come back here, so there is a key for them. By every
 //! other method they do not.
 
+mod timeouts;
+mod word;
+
+pub(crate) use timeouts::TimeoutTable;
+
 use crate::{
     dest::Dest,
     family::Carried,
@@ -37,7 +42,6 @@ use kernel::{
     sync::{
         atomic::{
             Atomic,
-            Full,
             Relaxed, //
         },
         Arc, //
@@ -54,14 +58,17 @@ use rlvs_core::{
         Tuple, //
     },
     proto::{
-        State,
-        Timeouts, //
+        State, //
     },
     sync::{
         Ledger,
         Rules, //
     },
     wire::headers::Segment, //
+};
+use word::{
+    Flags,
+    Word, //
 };
 
 /// A connection in the table: under the tuple of the client's packets, then under that of the real
@@ -104,88 +111,49 @@ impl Via {
         matches!(self, Self::Direct | Self::Tunnel | Self::Local)
     }
 
-    /// What stands of it in [`Conn::word`].
+    /// What stands of it in the word.
     #[inline]
-    fn flag(&self) -> u32 {
+    fn flag(&self) -> Flags {
         match self {
-            Self::Nat => 0,
-            Self::FullNat(_) => FULLNAT,
-            Self::Direct => DIRECT,
-            Self::Tunnel => TUNNEL,
-            Self::Local | Self::Bypass => UNSENT,
+            Self::Nat => Flags::default(),
+            Self::FullNat(_) => Flags::FULLNAT,
+            Self::Direct => Flags::DIRECT,
+            Self::Tunnel => Flags::TUNNEL,
+            Self::Local | Self::Bypass => Flags::UNSENT,
         }
     }
 }
 
 /// What else a connection is from its beginning on.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Traits(u32);
+pub(crate) struct Traits(Flags);
 
 impl Traits {
     /// The client's address is to travel along.
     #[inline]
     pub(crate) fn toa(self, on: bool) -> Self {
-        self.with(TOA, on)
+        Self(self.0.and_if(Flags::TOA, on))
     }
 
     /// conntrack keeps it, too.
     #[inline]
     pub(crate) fn tracked(self, on: bool) -> Self {
-        self.with(TRACKED, on)
+        Self(self.0.and_if(Flags::TRACKED, on))
     }
 
     /// Another director has told of it.
     pub(crate) fn synced(self) -> Self {
-        self.with(SYNCED, true)
-    }
-
-    #[inline]
-    fn with(self, flag: u32, on: bool) -> Self {
-        Self(if on { self.0 | flag } else { self.0 })
+        Self(self.0.and(Flags::SYNCED))
     }
 }
-
-/// The bits of [`Conn::word`] that hold the [`State`].
-const STATE: u32 = 0xff;
-/// The client's packets carry its address: the server has not answered with data yet.
-const TOA: u32 = 1 << 8;
-/// Its template does not know yet that it is established.
-const UNASSURED: u32 = 1 << 9;
-/// conntrack keeps the connection, too.
-const TRACKED: u32 = 1 << 10;
-/// It is the control connection of an FTP session.
-const CONTROL: u32 = 1 << 11;
-/// How many packets the client has sent, as far as that matters.
-const PACKETS: u32 = 0xf << 12;
-/// One of them.
-const PACKET: u32 = 1 << 12;
-/// Another director has told of it.
-const SYNCED: u32 = 1 << 20;
-/// It was said how long it lasts, and no packet has passed since.
-const HEARD: u32 = 1 << 21;
-/// Others are to be told of it.
-const WATCHED: u32 = 1 << 22;
-/// How its packets reach the server, where that makes a difference to most of them: what `via` says, in the
-/// cache line that they need anyway.
-const FULLNAT: u32 = 1 << 24;
-const DIRECT: u32 = 1 << 25;
-const TUNNEL: u32 = 1 << 26;
-/// They do not leave, or go where they wanted to.
-const UNSENT: u32 = 1 << 27;
-/// So many need not be told from more.
-const MANY: u32 = Lottery::MOST * PACKET + PACKET;
-/// Its server's packets pass here although they need not.
-const ANSWERED: u32 = 1 << 16;
-/// It has left the table, and is none of its destination's any more.
-const ENDED: u32 = 1 << 17;
 
 /// A connection; the table holds its tuples.
 ///
 /// What every packet needs stands first: for IPv4 it is in one cache line with the tuples.
 #[repr(C)]
 pub(crate) struct Conn {
-    /// The state and the flags above.
-    word: Atomic<u32>,
+    /// Its state, and what most packets ask for.
+    word: Word,
     /// When a packet was last seen, in jiffies, late by up to [`GRAIN`].
     seen: Atomic<u32>,
     /// Where it goes.
@@ -199,6 +167,17 @@ pub(crate) struct Conn {
     /// What others were told of it, a [`Ledger`]; while it is `HEARD`, how long it lasts, in jiffies.
     sync: Atomic<u64>,
 }
+
+/// Its packets go as they are, or nowhere.
+const NOT_REWRITTEN: Flags = Flags::DIRECT.and(Flags::TUNNEL).and(Flags::UNSENT);
+
+/// Something is to be decided about its packets.
+const NOT_PLAIN: Flags = Flags::TOA
+    .and(Flags::TRACKED)
+    .and(Flags::CONTROL)
+    .and(Flags::HEARD)
+    .and(Flags::WATCHED)
+    .and(Flags::UNSENT);
 
 /// Uses closer together than this many jiffies are not told apart, so that a busy connection's
 /// line stays clean.
@@ -220,11 +199,11 @@ impl Conn {
     ) -> Self {
         dest.bind();
         let unassured = match &control {
-            Some(template) if !template.is_assured() => UNASSURED,
-            _ => 0,
+            Some(template) if !template.is_assured() => Flags::UNASSURED,
+            _ => Flags::default(),
         };
         Self {
-            word: Atomic::new(u32::from(state as u8) | traits.0 | via.flag() | unassured),
+            word: Word::new(state, traits.0.and(via.flag()).and(unassured)),
             seen: Atomic::new(time::now()),
             dest,
             via,
@@ -247,7 +226,7 @@ impl Conn {
 
     /// Has another director told of it?
     pub(crate) fn is_synced(&self) -> bool {
-        self.word.load(Relaxed) & SYNCED != 0
+        self.word.now().has(Flags::SYNCED)
     }
 
     /// Something else than its packets, another director say, has told in which state it is, and how long it
@@ -257,9 +236,9 @@ impl Conn {
         self.seen.store(now, Relaxed);
         self.sync.store(lasts.into(), Relaxed);
         if lasts == 0 {
-            self.clear(HEARD);
+            self.word.clear(Flags::HEARD);
         } else {
-            self.set(HEARD);
+            self.word.set(Flags::HEARD);
         }
     }
 
@@ -267,22 +246,22 @@ impl Conn {
     pub(crate) fn watch(&self, on: bool) {
         match on {
             true if !self.is_fullnat() => {
-                self.set(WATCHED);
+                self.word.set(Flags::WATCHED);
             }
-            _ => self.clear(WATCHED),
+            _ => self.word.clear(Flags::WATCHED),
         }
     }
 
     /// Does another director matter to its packets?
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {
-        self.word.load(Relaxed) & (HEARD | WATCHED) != 0
+        self.word.now().has(Flags::HEARD.and(Flags::WATCHED))
     }
 
     /// A packet has passed: here is where it is known now how long it lasts.
     pub(crate) fn unhear(&self) {
-        if self.word.load(Relaxed) & HEARD != 0 {
-            self.clear(HEARD);
+        if self.word.now().has(Flags::HEARD) {
+            self.word.clear(Flags::HEARD);
             self.sync.store(Ledger::default().pack(), Relaxed);
         }
     }
@@ -295,7 +274,7 @@ impl Conn {
         now: u32,
         timeouts: &TimeoutTable,
     ) -> Option<(Ledger, bool)> {
-        if self.word.load(Relaxed) & WATCHED == 0 {
+        if !self.word.now().has(Flags::WATCHED) {
             return None;
         }
         let state = self.state();
@@ -310,7 +289,7 @@ impl Conn {
     /// It is one of an FTP session.
     pub(crate) fn join(&mut self, member: KBox<Member>) {
         if member.part() == Part::Control {
-            self.set(CONTROL);
+            self.word.set(Flags::CONTROL);
         }
         self.member = Some(member);
     }
@@ -318,7 +297,7 @@ impl Conn {
     /// Is it the control connection of an FTP session?
     #[inline]
     pub(crate) fn is_control(&self) -> bool {
-        self.word.load(Relaxed) & CONTROL != 0
+        self.word.now().has(Flags::CONTROL)
     }
 
     /// The FTP session that it belongs to.
@@ -341,91 +320,89 @@ impl Conn {
     /// Is the source rewritten too?
     #[inline]
     pub(crate) fn is_fullnat(&self) -> bool {
-        self.word.load(Relaxed) & FULLNAT != 0
+        self.word.now().has(Flags::FULLNAT)
     }
 
     /// Do its packets reach the server as they are, from this host's network?
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
-        self.word.load(Relaxed) & DIRECT != 0
+        self.word.now().has(Flags::DIRECT)
     }
 
     /// Do its packets reach the server in other packets?
     #[inline]
     pub(crate) fn is_tunneled(&self) -> bool {
-        self.word.load(Relaxed) & TUNNEL != 0
+        self.word.now().has(Flags::TUNNEL)
     }
 
     /// Are its packets given other addresses, so that the answers must pass here?
     #[inline]
     pub(crate) fn is_rewritten(&self) -> bool {
-        self.word.load(Relaxed) & (DIRECT | TUNNEL | UNSENT) == 0
+        !self.word.now().has(NOT_REWRITTEN)
     }
 
     /// Is nothing to be decided about its packets: are they given other addresses, another next hop, or
     /// other headers in front?
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        self.word.load(Relaxed) & (TOA | TRACKED | CONTROL | HEARD | WATCHED | UNSENT) == 0
+        !self.word.now().has(NOT_PLAIN)
     }
 
     /// Will its template have to be told once it is established?
     #[inline]
     pub(crate) fn is_unassured(&self) -> bool {
-        self.word.load(Relaxed) & UNASSURED != 0
+        self.word.now().has(Flags::UNASSURED)
     }
 
     /// The state it is in.
     #[inline]
     pub(crate) fn state(&self) -> State {
-        // CAST: The state is the low byte.
-        State::from_u8(self.word.load(Relaxed) as u8)
+        self.word.now().state()
     }
 
     /// Is it established, as one of TCP?
     #[inline]
     pub(crate) fn is_established(&self) -> bool {
-        self.word.load(Relaxed) & STATE == u32::from(State::Established as u8)
+        self.word.now().is(State::Established)
     }
 
     /// Is only the client's half of it seen?
     #[inline]
     pub(crate) fn is_one_way(&self) -> bool {
-        self.via.is_one_way() && self.word.load(Relaxed) & ANSWERED == 0
+        self.via.is_one_way() && !self.word.now().has(Flags::ANSWERED)
     }
 
     /// Notes that the other half is seen too, though nothing is to be done about it.
     pub(crate) fn answered(&self) {
-        self.set(ANSWERED);
+        self.word.set(Flags::ANSWERED);
     }
 
     /// Notes that no packet finds it any more: destinations are chosen by what is left.
     pub(crate) fn ended(&self) {
-        let was = self.set(ENDED);
-        if was & ENDED == 0 {
-            // CAST: The state is the low byte.
-            self.dest.unbind(State::from_u8(was as u8).is_active());
+        let was = self.word.set(Flags::ENDED);
+        if !was.has(Flags::ENDED) {
+            self.dest.unbind(was.state().is_active());
         }
     }
 
     /// Does conntrack keep it, too?
     #[inline]
     pub(crate) fn is_tracked(&self) -> bool {
-        self.word.load(Relaxed) & TRACKED != 0
+        self.word.now().has(Flags::TRACKED)
     }
 
     /// Do the client's packets carry its address?
     #[inline]
     pub(crate) fn carries_toa(&self) -> bool {
-        self.word.load(Relaxed) & TOA != 0
+        self.word.now().has(Flags::TOA)
     }
 
     /// Notes a packet of so many bytes that does nothing to the state: counts it, and takes down its time.
     #[inline(always)]
     pub(crate) fn passed(&self, direction: Direction, bytes: u32, now: u32, bh: &BhDisabled) {
         self.count(direction, bytes, bh);
-        if direction == Direction::Original && self.word.load(Relaxed) & PACKETS < MANY {
-            self.count_few();
+        if direction == Direction::Original {
+            self.word.count();
         }
         if now.wrapping_sub(self.seen.load(Relaxed)) >= GRAIN {
             self.seen.store(now, Relaxed);
@@ -452,24 +429,11 @@ impl Conn {
         }
     }
 
-    /// One of the client's first packets.
-    #[cold]
-    fn count_few(&self) {
-        let mut word = self.word.load(Relaxed);
-        while word & PACKETS < MANY {
-            match self.word.cmpxchg(word, word.wrapping_add(PACKET), Relaxed) {
-                Ok(_) => return,
-                Err(now) => word = now,
-            }
-        }
-    }
-
     /// Is it to be dropped, now that memory is short?
     pub(crate) fn is_to_drop(&self, now: u32, lottery: &mut Lottery) -> bool {
-        let packets = (self.word.load(Relaxed) & PACKETS) / PACKET;
         let drop = match defence::worth(self.state()) {
             Worth::Nothing => true,
-            Worth::Little => self.idle(now) >= IDLE && lottery.draws(packets),
+            Worth::Little => self.idle(now) >= IDLE && lottery.draws(self.word.packets()),
             Worth::Much => false,
         };
         if let Some(template) = self.control.as_ref().filter(|_| drop) {
@@ -484,7 +448,7 @@ impl Conn {
         if let Some(template) = &self.control {
             template.assure();
         }
-        self.clear(UNASSURED);
+        self.word.clear(Flags::UNASSURED);
     }
 
     /// Counts a packet of so many bytes. What the server of a deleted destination still sends is not
@@ -499,57 +463,20 @@ impl Conn {
     /// The server has answered with data: it knows the client by now.
     #[inline]
     pub(crate) fn server_spoke(&self) {
-        self.clear(TOA);
+        self.word.clear(Flags::TOA);
     }
 
-    /// Sets a flag; returns what was there before.
-    fn set(&self, flag: u32) -> u32 {
-        let mut word = self.word.load(Relaxed);
-        while word & flag == 0 {
-            match self.word.cmpxchg(word, word | flag, Full) {
-                Ok(_) => break,
-                Err(now) => word = now,
-            }
-        }
-        word
-    }
-
-    fn clear(&self, flag: u32) {
-        let mut word = self.word.load(Relaxed);
-        while word & flag != 0 {
-            match self.word.cmpxchg(word, word & !flag, Relaxed) {
-                Ok(_) => return,
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// Takes the state a step; writes only if it changes, and counts the change once.
+    /// Takes the state a step; counts a change once.
     #[inline]
     fn update(&self, step: impl Fn(State) -> State) {
-        let mut word = self.word.load(Relaxed);
-        loop {
-            // CAST: The state is the low byte.
-            let old = State::from_u8((word & STATE) as u8);
-            let new = step(old);
-            if new == old || word & ENDED != 0 {
-                return;
-            }
-            match self
-                .word
-                .cmpxchg(word, word & !STATE | u32::from(new as u8), Full)
-            {
-                Ok(_) => {
-                    if old.is_active() != new.is_active() {
-                        self.dest.set_active(new.is_active());
-                    }
-                    if new.is_established() && word & UNASSURED != 0 {
-                        self.assure();
-                    }
-                    return;
-                }
-                Err(now) => word = now,
-            }
+        let Some((was, new)) = self.word.step(step) else {
+            return;
+        };
+        if was.state().is_active() != new.is_active() {
+            self.dest.set_active(new.is_active());
+        }
+        if new.is_established() && was.has(Flags::UNASSURED) {
+            self.assure();
         }
     }
 
@@ -571,9 +498,9 @@ impl Conn {
     /// How long it may be idle, in jiffies.
     #[inline]
     fn lasts(&self, timeouts: &TimeoutTable) -> u32 {
-        let told = match self.word.load(Relaxed) & HEARD {
-            0 => 0,
-            _ => self.told(),
+        let told = match self.word.now().has(Flags::HEARD) {
+            false => 0,
+            true => self.told(),
         };
         match told {
             0 => timeouts.jiffies(self.state()),
@@ -609,37 +536,5 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         self.ended();
-    }
-}
-
-/// The timeouts of a namespace, which an operator may change at any time.
-pub(crate) struct TimeoutTable([Atomic<u32>; State::ALL.len()]);
-
-impl TimeoutTable {
-    /// IPVS's own.
-    pub(crate) fn new() -> Self {
-        let defaults = Timeouts::default();
-        Self(State::ALL.map(|state| Atomic::new(defaults.of(state))))
-    }
-
-    /// The timeout of a state, in seconds.
-    #[inline]
-    pub(crate) fn of(&self, state: State) -> u32 {
-        self.0
-            .get(usize::from(state as u8))
-            .map_or(0, |timeout| timeout.load(Relaxed))
-    }
-
-    /// The same in jiffies; no longer than the clock can tell.
-    #[inline]
-    fn jiffies(&self, state: State) -> u32 {
-        self.of(state).saturating_mul(time::HZ).min(u32::MAX / 4)
-    }
-
-    /// Sets the timeout of a state, in seconds.
-    pub(crate) fn set(&self, state: State, seconds: u32) {
-        if let Some(timeout) = self.0.get(usize::from(state as u8)) {
-            timeout.store(seconds, Relaxed);
-        }
     }
 }
