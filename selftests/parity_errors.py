@@ -18,7 +18,7 @@ class Report:
         self.tunnel = flow.method in METHODS and METHODS[flow.method].startswith("-i")
         self.family = flow.outer if self.tunnel else scene.family
         self.director = scene.server(0, self.family)
-        self.receiver = self.director if self.tunnel else flow.src
+        self.receiver = self.director if self.tunnel else scene.peer(flow)[0]
         # A router on the way.
         self.router = scene.server(4, self.family)
 
@@ -99,8 +99,8 @@ def nested(scene, way):
     scene.s("about a later fragment", report.error(*refused, 0, report.about(parts[1])[:500]))
     extra = {"options": "record"} if scene.family == 4 else {"headers": ("dst",)}
     scene.s("about options", report.error(*refused, 0, report.about(flow.arrived(b"first", **extra))))
-    inner = craft.icmp(scene.family, flow.server if way[0] == "nat" else scene.vip, flow.src, *REFUSED[scene.family],
-                       flow.arrived(b"first"))
+    inner = craft.icmp(scene.family, flow.server if way[0] == "nat" else scene.vip, scene.peer(flow)[0],
+                       *REFUSED[scene.family], flow.arrived(b"first"))
     scene.s("about an error", report.error(*refused, 0, report.about(inner)))
     whole = report.error(*refused, 0, report.about(flow.arrived(bytes(800))), df=False)
     scene.s("in fragments", *craft.fragments(whole, 400))

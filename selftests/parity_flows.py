@@ -58,13 +58,13 @@ class Flow:
     def arrived(self, what, **how):
         """The same as it arrives at a server by NAT, or in a tunnel by others, inside of it."""
         if self.method == "nat":
-            return self.make(self.src, self.sport, self.server, self.dport, what, how)
+            return self.make(*self.scene.peer(self), self.server, self.dport, what, how)
         return self.request(what, **how)
 
     def reply(self, what, **how):
         """A packet of the server to the client: by NAT from its own address, else from the VIP."""
         if self.method == "nat":
-            return self.make(self.server, self.dport, self.src, self.sport, what, how)
+            return self.make(self.server, self.dport, *self.scene.peer(self), what, how)
         return self.make(self.scene.vip, self.vport, self.src, self.sport, what, how)
 
     def first(self):
@@ -220,7 +220,7 @@ def headers(scene, way, names):
     about = flow.arrived(b"first", headers=names)
     if way[0] != "nat":
         about = craft.around(way[0], way[2], scene.server(0, way[2]), flow.server, about)
-    receiver = scene.client() if way[0] == "nat" else scene.server(0, way[2])
+    receiver = scene.peer(flow)[0] if way[0] == "nat" else scene.server(0, way[2])
     family = scene.family if way[0] == "nat" else way[2]
     kind = (3, 3) if family == 4 else (1, 4)
     scene.s("error about such a packet", craft.icmp(family, flow.server, receiver, *kind, about))

@@ -60,6 +60,11 @@ def scenarios():
     return found
 
 
+def records():
+    """{module: {name: record}} of what has run."""
+    return _records
+
+
 def here(names):
     """Those of the names that run on this kernel."""
     return names[::SAMPLE] if kernel.DEBUG else names
@@ -76,11 +81,11 @@ def version():
     return digest.hexdigest()
 
 
-def act(stage, name):
-    """Runs one scenario on a stage; returns its record, but for what was counted."""
+def act(stage, name, kind=Scene):
+    """Runs one scenario on a stage, as a scene of a kind; returns its record, but for what was counted."""
     _, family, function, arguments = scenarios()[name]
     begin = time.monotonic()
-    scene = Scene(stage, family)
+    scene = kind(stage, family)
     wrong = ""
     try:
         function(scene, *arguments)

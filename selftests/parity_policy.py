@@ -167,7 +167,7 @@ def renewed(scene, way, proto, expire):
 
 def rested(scene, way, proto, expire):
     """Weight 0 under open connections."""
-    flow = Flow(scene, proto, way[0], way[2])
+    flow = Flow(scene, proto, way[0], way[2], server=2)
     scene.setting("expire_nodest_conn", expire)
     flow.service(servers=(1, 2))
     flow.opens()
@@ -187,7 +187,7 @@ ENDINGS = {
 
 def reused(scene, way, mode, ending):
     """A client takes its port again."""
-    flow = Flow(scene, "tcp", way[0], way[2])
+    flow = Flow(scene, "tcp", way[0], way[2], server=2)
     scene.setting("conn_reuse_mode", mode)
     flow.service(servers=(1, 2))
     flow.opens()

@@ -253,6 +253,10 @@ class Scene:
         number = 10 + number if number else 1
         return f"10.{net}.0.{number}" if (family or self.family) == 4 else f"2001:db8:{net}::{number}"
 
+    def peer(self, flow):
+        """Who a flow's client is to servers that are reached by NAT: (address, port)."""
+        return flow.src, flow.sport
+
     def target(self, number, far=False):
         """An address that a mark is for; packets to those far away are meant for others than the director."""
         net = 7 if far else 8
@@ -265,9 +269,13 @@ class Scene:
             label += f" [{self._labels[label]}]"
         self.steps.append((label, text))
 
+    def command(self, lines):
+        """Has lines carried out; returns what is said of them."""
+        return self.stage.adm.run(lines)
+
     def adm(self, *lines, ends=False):
         """Runs stock ipvsadm with these lines; what `ends` all connections does so a little later."""
-        told = self.stage.adm.run(lines).splitlines()
+        told = self.command(lines).splitlines()
         limit = time.monotonic() + 2 * kernel.SLOW
         while ends and any(left for _, left in self.stage.conns(self._ours)) and time.monotonic() < limit:
             time.sleep(0.002)
