@@ -204,8 +204,8 @@ def test_pass(_, label):
 _used = set()
 
 
-def differences(name, theirs, ours):
-    """Lines that tell where two records of a scenario differ, but for what may."""
+def differences(name, theirs, ours, entries=parity_deviations.PACKETS, used=_used):
+    """Lines that tell where two records of a scenario differ, but for what may; those entries are `used` then."""
     problems = []
     labels = [[label for label, _ in one["steps"]] for one in (theirs, ours)]
     if labels[0] != labels[1]:
@@ -213,8 +213,8 @@ def differences(name, theirs, ours):
     for (label, expected), (_, found) in zip(theirs["steps"], ours["steps"]):
         if expected == found:
             continue
-        if entries := parity_deviations.allowed(parity_deviations.PACKETS, name, label, expected, found):
-            _used.update(entries)
+        if needed := parity_deviations.allowed(entries, name, label, expected, found):
+            used.update(needed)
             continue
         problems.append(f"-- {label}")
         problems += list(difflib.unified_diff(expected.splitlines(), found.splitlines(), *PASSES, n=0,

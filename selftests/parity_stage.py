@@ -362,6 +362,9 @@ class Scene:
         while time.monotonic() < begin + 0.05 and not all(left for _, left in self.stage.conns()):
             time.sleep(0.002)
         self.step("listed", "\n".join(self.listed()))
-        late = self.stage.client.got() + self.stage.server.got()
-        if late:
+        if late := self.late():
             self.step("late", "\n".join(late))
+
+    def late(self):
+        """What has left since the last step."""
+        return self.stage.client.got() + self.stage.server.got()
