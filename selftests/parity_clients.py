@@ -24,7 +24,7 @@ from parity_packets import ONLY, PASSES, STACK, differences
 LOAD = False
 
 # On the debug kernel one of so many scenarios has to do.
-SAMPLE = 7
+SAMPLE = 10
 
 _records = {}
 
