@@ -20,7 +20,7 @@ import time
 
 import kernel
 import lib
-from parity_dissect import Dissector
+from parity_dissect import GRE, GUE_PORT, IPIP, IPV6, SCTP, TCP, UDP, Dissector
 from parity_flows import at
 from parity_stage import SETUP, Adm, Scene, Stage, Wire, colons
 
@@ -30,7 +30,6 @@ KINDS = {"tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP), "udp": (socket.SOCK_DG
 ASKS, ANSWERS = 0x28, 0x48
 # The one port that the clients' stack chooses by itself.
 CHOSEN = 24000
-GUE_PORT = 6080
 # The director's devices and their addresses; the peer of each has the next one.
 DIRECTOR = {"c": 0x101, "s": 0x201, "s2": 0x211}
 # VIPs and targets of marks.
@@ -58,15 +57,14 @@ def offload(place, device, command, value):
 
 def inside(data):
     """The packet that a tunnel carries, or the packet itself."""
-    v4 = data[0] >> 4 == 4
-    proto, at_ = (data[9], (data[0] & 15) * 4) if v4 else (data[6], 40)
-    if proto == 47:
-        at_ += 8 if data[at_] & 0x80 else 4
-    elif proto == socket.IPPROTO_UDP and data[at_ + 2:at_ + 4] == struct.pack("!H", GUE_PORT):
-        at_ += 12 + (data[at_ + 8] & 31) * 4
-    elif proto not in (4, 41):
+    proto, start = (data[9], (data[0] & 15) * 4) if data[0] >> 4 == 4 else (data[6], 40)
+    if proto == GRE:
+        start += 8 if data[start] & 0x80 else 4
+    elif proto == UDP and data[start + 2:start + 4] == struct.pack("!H", GUE_PORT):
+        start += 12 + (data[start + 8] & 31) * 4
+    elif proto not in (IPIP, IPV6):
         return data
-    return inside(data[at_:])
+    return inside(data[start:])
 
 
 def lasting(data):
@@ -79,20 +77,16 @@ def lasting(data):
         size, proto = 40, data[6]
         head = data[:7]
     rest = data[size:]
-    if proto == socket.IPPROTO_TCP:
-        return head + rest[4:16] + rest[18:]
-    if proto == socket.IPPROTO_UDP:
-        return head + rest[4:6] + rest[8:]
-    return head + (rest[4:8] + rest[12:] if proto == socket.IPPROTO_SCTP else rest)
+    return head + {TCP: rest[4:16] + rest[18:], UDP: rest[4:6] + rest[8:], SCTP: rest[4:8] + rest[12:]}.get(proto, rest)
 
 
 def chunks(data):
     """The kinds of an SCTP packet's chunks; the rest of them is of chance."""
-    at_ = ((data[0] & 15) * 4 if data[0] >> 4 == 4 else 40) + 12
-    while at_ + 4 <= len(data):
-        kind, flags, size = struct.unpack("!BBH", data[at_:at_ + 4])
+    start = ((data[0] & 15) * 4 if data[0] >> 4 == 4 else 40) + 12
+    while start + 4 <= len(data):
+        kind, flags, size = struct.unpack("!BBH", data[start:start + 4])
         yield f"{kind}/{flags}"
-        at_ += max(size + 3 & ~3, 4)
+        start += max(size + 3 & ~3, 4)
 
 
 # Identifiers, TCP's numbers, window, and options with the time in them, SCTP's tags, and sums that are quoted.
