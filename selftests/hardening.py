@@ -339,8 +339,8 @@ MOST = 24576
 def test_cache_is_bounded(world, sched):
     """A flood of invented addresses does not grow what these schedulers remember without end: of more than there is
     room for nobody knows afterwards to whom they went, and those before them are not forgotten for that."""
-    if kernel.DEBUG:
-        raise Skip("so many take minutes there")
+    if kernel.DEBUG and sched == "lblcr":
+        raise Skip("it shares its memory with lblc, and so many take a minute there")
     # UDP leaves no connections, TCP does.
     service = genl.service(1, sched=sched.encode() + b"\0", flags=persist.ONE_PACKET)
     dests = [genl.dest(addr, 0, 1000) for addr in GHOST_SERVERS[:2]]
@@ -355,12 +355,16 @@ def test_cache_is_bounded(world, sched):
         early = servers("10.128.200.1", 3)
         assert len(early) == 1, f"{sched} does not remember: {early}"
         generator = files.Generator(world, 53)
+        # What becomes of them afterwards is of no interest, and takes as long again.
+        world.director.run("nft", "-f", "-", stdin="table ip unsent { chain output {"
+                           " type filter hook output priority 0; ip protocol udp drop; }; }\n")
         try:
-            for line in ("dst_min 10.128.0.1", f"dst_max 10.128.{MOST >> 8}.0", "src_min 10.64.0.1", "src_max 10.64.0.1",
-                         "udp_src_min 1024", "udp_src_max 1025", f"count {MOST}"):
+            for line in ("dst_min 10.128.0.1", f"dst_max 10.128.{MOST >> 8}.0", "src_min 10.64.0.1",
+                         "src_max 10.64.0.1", "udp_src_min 1024", "udp_src_max 1025", f"count {MOST}"):
                 generator.write("dc", line)
             generator.write("pgctrl", "start")
         finally:
+            world.director.run("nft", "delete", "table", "ip", "unsent")
             generator.close()
         assert len(servers("10.128.200.2", 9)) == 2, f"after {MOST} addresses yet another is remembered"
         assert servers("10.128.200.1", 3) == early, "it has forgotten"
