@@ -165,6 +165,22 @@ class Namespace:
         run("ip", "netns", "del", self.name)
 
 
+class Unnamed(Namespace):
+    """A namespace that is made and deleted without a command; it is there while it has a descriptor."""
+
+    def __init__(self):  # pylint: disable=super-init-not-called
+        self.name, self.fd = None, None
+        if _libc.unshare(_CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        try:
+            self.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            _setns(_where.__dict__.get("stack", [_home])[-1])
+
+    def close(self):
+        os.close(self.fd)
+
+
 def _setns(fd):
     if _libc.setns(fd, _CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")
@@ -312,18 +328,19 @@ class World:
         done = self.director.run(TOOL, *words.split(), stdin=stdin, check=check)
         return done.stdout if check else done
 
-    def service(self, method, dests, *, port=None, proto="tcp", sched="rr", laddrs=None):
+    def service(self, method, dests, *, port=None, proto="tcp", sched="rr", laddrs=None, place=None):
         """Adds a service on the VIP, by netlink, which is quicker than a command; returns its port.
 
         `dests` holds (address, port) or (address, port, weight). A FullNAT service gets the local
-        addresses before the destinations, as one that serves at once must have them.
+        addresses before the destinations, as one that serves at once must have them. `place` is another
+        namespace than the director.
         """
         if method == "fullnat":
             need_rlvs()
         port = port or self.port()
         number = PROTOCOLS[proto]
         key = genl.service(VIP, port, number, full=False)
-        with self.director, Genl("IPVS") as ipvs:
+        with place or self.director, Genl("IPVS") as ipvs:
             ipvs.call(genl.NEW_SERVICE, genl.service(VIP, port, number, sched.encode() + b"\0"))
             if method == "fullnat":
                 with Genl("RLVS") as rlvs:
@@ -349,10 +366,10 @@ class World:
             for name, value in before.items():
                 self.setting(name, value)
 
-    def conns(self, port=None):
+    def conns(self, port=None, place=None):
         """The connections in /proc/net/ip_vs_conn, of one service port or of all."""
         found = []
-        for line in self.director.proc("ip_vs_conn").splitlines()[1:]:
+        for line in (place or self.director).proc("ip_vs_conn").splitlines()[1:]:
             word = line.split()
             ends = [(address(word[n]), int(word[n + 1], 16)) for n in (1, 3, 5)]
             found.append(Conn(word[0], *ends, word[7], int(word[8])))

@@ -2,9 +2,11 @@
 """Loading, unloading, namespaces that come and go, a table that grows: at any moment, under traffic."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
+import struct
 import time
 
 import kernel
@@ -22,6 +24,7 @@ from lib import (
     Flow,
     Namespace,
     Tap,
+    Unnamed,
     each,
     each_method,
     need_debug,
@@ -29,7 +32,7 @@ from lib import (
     run,
     wait_for,
 )
-from packet import ACK, SYN, TCP, UDP
+from packet import ACK, PSH, SYN, TCP, UDP
 
 SERVER = GHOST_SERVERS[0]
 CYCLES = 50
@@ -154,36 +157,73 @@ def test_flush_under_traffic(world, method):
 
 
 def doomed(world, number):
-    """A namespace with a service of its own and a wire to the client's; gives it and its near end."""
-    name = f"doomed{number}"
-    space = Namespace(name)
+    """A namespace with a wire to the client's: clients and servers are at its other end."""
+    space = Unnamed()
     space.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
     space.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
-    space.ip(f"link add in type veth peer name near{number} netns {world.client.name}",
-             "link add out type dummy", "link set lo up", "link set in address 02:00:00:00:03:01 up",
-             "link set out up", "addr add 10.1.0.1/24 dev in", "addr add 10.2.0.1/24 dev out",
-             f"addr add {VIP}/32 dev lo", *(f"addr add {laddr}/24 dev out" for laddr in LADDRS[:2]),
-             f"neigh add {SERVER} lladdr 02:00:00:00:02:02 dev out nud permanent")
-    world.client.ip(f"link set near{number} up")
+    space.ip(f"link add in address 02:00:00:00:03:01 up type veth peer name near{number} netns {world.client.name}",
+             "link set lo up", f"addr add {VIP}/32 dev lo",
+             *(f"addr add {addr}/24 dev in" for addr in ("10.1.0.1", "10.2.0.1", *LADDRS[:2])),
+             f"neigh add {SERVER} lladdr 02:00:00:00:02:02 dev in nud permanent")
+    with world.client, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        fcntl.ioctl(sock, 0x8914, struct.pack("16sH14x", f"near{number}".encode(), 1))  # SIOCSIFFLAGS: IFF_UP
     space.sysctl("net.ipv4.ip_forward", 1)
     return space
 
 
+# The data connections that an FTP server awaits: the client opens the second one alone.
+AWAITED = (8080, 8081)
+
+
+def control():
+    """FTP's control connection, of which the server tells where it awaits data, and one for data. The answers are
+    to the client itself, which the servers of NAT see."""
+    client, seq = GHOST_CLIENTS[0], 5001
+
+    def segment(*ends, flags, payload=b"", seq=1000, ack=5001):
+        (src, sport), (dst, dport) = ends
+        return packet.ip(src, dst, TCP, packet.tcp(src, dst, sport, dport, flags, seq, ack, payload))
+    ask = ((client, 5021), (VIP, 21))
+    tell = ((SERVER, 21), (client, 5021))
+    yield segment(*ask, flags=SYN)
+    yield segment(*tell, flags=SYN | ACK, seq=5000, ack=1001)
+    yield segment(*ask, flags=ACK, seq=1001)
+    passive = (f"227 Entering Passive Mode ({SERVER.replace('.', ',')},{port >> 8},{port & 255})." for port in AWAITED)
+    for line in ("220 ready", *passive):
+        yield segment(*tell, flags=PSH | ACK, payload=line.encode() + b"\r\n", seq=seq, ack=1001)
+        seq += len(line) + 2
+    yield segment((client, 6000), (VIP, AWAITED[1]), flags=SYN)
+
+
 def test_namespaces(world):
-    """50 namespaces with services and live connections are destroyed while packets arrive in them."""
+    """50 namespaces with services, live connections and FTP's, awaited ones too, are destroyed while packets arrive
+    in them."""
     # No connections of other tests.
     kernel.unload(MODULE)
     kernel.load(MODULE)
+    if not RLVS:
+        kernel.load("ip_vs_ftp")
     method = "fullnat" if RLVS else "nat"
-    frames = [bytes.fromhex("020000000301" "020000000102" "0800") + request(80, proto, number)
-              for number in range(20) for proto in (TCP, UDP)]
+    head = bytes.fromhex("020000000301" "020000000102" "0800")
+    frames = [head + data for data in control()]
+    frames += [head + request(80, proto, number) for number in range(20) for proto in (TCP, UDP)]
+    wanted = {((GHOST_CLIENTS[0], 5021), (VIP, 21))}
+    if RLVS:
+        # Mainline wants conntrack for these.
+        wanted |= {((GHOST_CLIENTS[0], 0), (VIP, AWAITED[0])), ((GHOST_CLIENTS[0], 6000), (VIP, AWAITED[1]))}
     children = []
     for number in range(CYCLES):
         space = doomed(world, number)
-        space.run(TOOL, "-R", stdin=configuration(method, 80))
+        for proto in ("tcp", "udp"):
+            world.service(method, [(SERVER, 8080)], port=80, proto=proto, place=space)
+        world.service("nat", [(SERVER, 21)], port=21, place=space)
         with Tap(world.client, f"near{number}") as tap:
             children.append(pour(tap, frames, 60 * kernel.SLOW))
-        wait_for(lambda space=space: space.proc("ip_vs_conn").count("\n") > 10, about="connections")
+        # Those of namespaces on their way out must not keep them from going.
+        os.setpriority(os.PRIO_PROCESS, children[-1], 19)
+        wait_for(lambda space=space: len(world.conns(place=space)) > 10, about="connections")
+        wait_for(lambda space=space: wanted <= {conn[1:3] for conn in world.conns(place=space)},
+                 about=lambda space=space: f"FTP's connections: {space.proc('ip_vs_conn')}")
         space.close()
     start = time.monotonic()
     for child in children:
