@@ -20,10 +20,16 @@ SPLAT = re.compile(
     r"|ODEBUG|refcount_t|ref_tracker(?!: memory allocation failure)|unregister_netdevice: waiting|(list_add|list_del) corruption"
     r"|Objects remaining|Slab cache still has objects|blocked for more than|soft lockup|Call Trace"
     r"|panicked at|Kernel panic|leaked|kmem_cache_destroy")
+# Tells its stack when it is asked to, which is no news.
+INJECTED = re.compile(r"FAULT_INJECTION: forcing a failure")
 STALL = re.compile(r"rcu.*(detected|self-detected).*stall|rcu.*kthread starved")
 OURS = re.compile(r"\brlvs|\[ip_vs")
 # Out of tree, unsigned, a kernel made of test parts: what loading the module means by itself.
 HARMLESS_TAINT = 1 << 0 | 1 << 12 | 1 << 13 | 1 << 18
+
+
+# The runner's.
+LOG = None
 
 
 class Log:
@@ -33,10 +39,15 @@ class Log:
         self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.lseek(self.fd, 0, os.SEEK_END)
         self.taint = taint()
+        self.kept = []
+
+    def keep(self):
+        """Remembers what is there, before the ring overtakes us."""
+        self.kept = self.new()
 
     def new(self):
         """The lines since the last call."""
-        lines = []
+        lines, self.kept = self.kept, []
         while True:
             try:
                 record = os.read(self.fd, 8192).decode(errors="replace")
@@ -54,9 +65,15 @@ class Log:
         wrong, remarks = [], []
         # A stall tells many lines, the first of which decides: an emulated machine is slow enough to
         # stall by itself; it is ours if we stand in it.
-        excused = 0
+        excused = injected = 0
+        telling = False
         for at, line in enumerate(lines):
-            if STALL.search(line):
+            injected += bool(INJECTED.search(line))
+            if injected and line.startswith("Call Trace"):
+                injected, telling = injected - 1, True
+            elif telling and line.startswith(" "):
+                telling = "</TASK>" not in line
+            elif STALL.search(line):
                 ours = any(OURS.search(later) for later in lines[at:at + 80])
                 (wrong if ours else remarks).append(line)
                 excused = 0 if ours else at + 80

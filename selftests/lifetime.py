@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """Loading, unloading, namespaces that come and go, a table that grows: at any moment, under traffic."""
 
+import concurrent.futures
 import contextlib
+import errno
 import fcntl
 import os
+import re
 import signal
 import socket
 import struct
+import threading
 import time
 
 import kernel
@@ -27,6 +31,7 @@ from lib import (
     Unnamed,
     each,
     each_method,
+    hexed,
     need_debug,
     need_rlvs,
     run,
@@ -351,6 +356,108 @@ def test_unload_with_connections(world):
     except CommandFailed:
         pass
     kernel.load(MODULE)
+
+
+class FailingNamespace:
+    """The making of a network namespace whose N-th allocation fails, in a thread that makes no other."""
+
+    def __init__(self, number):
+        log = kernel.Log()
+        # Opened before: to open a file takes memory, too.
+        file = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
+        os.pwrite(file, str(number).encode(), 0)
+        self.space = problem = None
+        try:
+            self.space = Unnamed()
+        except OSError as error:
+            problem = error
+        finally:
+            # How many more there would have to be.
+            self.left = int(os.pread(file, 16, 0))
+            os.pwrite(file, b"0", 0)
+            os.close(file)
+        text = "\n".join(log.new())
+        os.close(log.fd)
+        stacks = re.findall(rf"PID: {threading.get_native_id()} Comm.*?</TASK>", text, re.DOTALL)
+        # Whose it was, if that was told: kmemleak's, of which each of the others has one, are silent.
+        self.ours = "".join(re.findall(r"\S+ \[rlvs\]", "".join(stacks)))
+        self.strange = bool(stacks) and not self.ours
+        assert not (problem and self.ours and problem.errno != errno.ENOMEM), f"allocation {number}: {problem}"
+
+    def whole(self):
+        """Asserts that a namespace that was made has all that others have; deletes it."""
+        if self.space:
+            assert faces(self.space) == faces(None), f"only a part was made: {faces(self.space)}"
+            self.space.close()
+        return self
+
+
+def faces(space):
+    """What of the module is to be seen in a namespace, or here."""
+    with space or contextlib.nullcontext():
+        return sorted(os.listdir("/proc/sys/net/ipv4/vs")) + sorted(
+            name for name in os.listdir("/proc/thread-self/net") if name.startswith(("ip_vs", "rlvs")))
+
+
+@contextlib.contextmanager
+def failures_told():
+    """Any allocation may fail, those that may sleep included, and each tells its stack in the kernel's log."""
+    def write(**values):
+        for name, value in values.items():
+            for kind in ("failslab", "fail_page_alloc"):
+                path = f"/sys/kernel/debug/{kind}/{name}"
+                if os.path.exists(path):
+                    with open(path, "w", encoding="ascii") as file:
+                        file.write(value)
+    write(**{"ignore-gfp-wait": "N", "cache-filter": "N", "verbose": "2", "verbose_ratelimit_interval_ms": "0"})
+    try:
+        yield
+    finally:
+        write(verbose="0")
+
+
+def told(number):
+    """The first one from a number on of which it is told whose allocation has failed."""
+    for at in range(number, number + 9):
+        one = FailingNamespace(at).whole()
+        if one.ours or one.strange:
+            break
+    return one
+
+
+def test_half_made(world):
+    """Whichever allocation of the module's fails while a namespace is made: the namespace is not there, or whole,
+    and the next one works."""
+    need_debug()
+    need_rlvs()
+    enough = 1 << 20
+    kernel.unload(MODULE)
+    with failures_told():
+        # What is registered last comes last, but for devices.
+        others = enough - FailingNamespace(enough).left
+        kernel.load(MODULE)
+        total = enough - FailingNamespace(enough).whole().left
+        count = total - others
+        print(f"# {total} allocations, {count} are ours", flush=True)
+        assert count > 20
+        inside = next(number for number in range(total - count // 2, 0, -count // 2) if told(number).ours)
+        # It is in their upper half; but nobody makes the same number each time: slabs and tools of debugging
+        # allocate for themselves now and then.
+        done = []
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            numbers = range(inside - count, inside + count // 2)
+            for one in pool.map(lambda number: FailingNamespace(number).whole(), numbers):
+                kernel.LOG.keep()
+                done.append(one)
+    # Ours: the namespace was not made (o), or it was (O); others' (.), and those that are silent (?).
+    print("# " + "".join(("O" if one.space else "o") if one.ours else "." if one.strange else "?" for one in done))
+    failed = [one.ours for one in done if one.ours and not one.space]
+    print(f"# {len(failed)} failed in {len(set(failed))} places")
+    assert len(failed) > count // 10, f"{len(failed)} of {count} failed"
+    space = Unnamed()
+    world.service("nat", [], port=80, place=space)
+    assert hexed(VIP, 80) in space.proc("ip_vs"), space.proc("ip_vs")
+    space.close()
 
 
 def test_leaks(world):
