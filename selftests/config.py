@@ -52,6 +52,10 @@ FULL = """\
 -a -u 10.9.0.80:90 -r 10.2.0.12:53 --fullnat -w 1
 """
 
+# Protocol, scheduler, local addresses and destination of services at one port: FULL as messages have it.
+SERVED = [(packet.TCP, b"wrr\0", LADDRS[:2], genl.dest(SERVERS[0], 8080, 3, 5, upper=100, lower=50)),
+          (UDP, b"rr\0", LADDRS[2:3], genl.dest(SERVERS[1], 53, 1, 5))]
+
 
 def run(world, tool, words, stdin=None, check=True):
     """Runs one of the commands in the director."""
@@ -323,7 +327,7 @@ def test_failing_allocations(world, what):
     for name, value in (("ignore-gfp-wait", "N"), ("verbose", "0"), ("cache-filter", "N")):
         with open(f"/sys/kernel/debug/failslab/{name}", "w", encoding="ascii") as file:
             file.write(value)
-    key = genl.service("10.9.0.80", 90, full=False)
+    key = genl.service(VIP, 90, full=False)
     command, payload, family = {
         "add-service": (genl.NEW_SERVICE, genl.service(VIP, 95), "IPVS"),
         "add-service-sip": (genl.NEW_SERVICE, persist.with_sip(95), "IPVS"),
@@ -341,26 +345,31 @@ def test_failing_allocations(world, what):
         "zero": (genl.ZERO, key, "IPVS"),
         "flush": (genl.FLUSH, b"", "IPVS"),
     }[what]
+
     def configured():
-        """What is configured: told by /proc, which takes no process, but of local addresses."""
-        if "laddr" in what:
-            return saved(world, "rlvsadm")
+        """What is configured, told by no process: it is asked for often."""
         if "start" in what:
             return list(sync.told(world))
-        return [line.split()[:4] for line in world.director.proc("ip_vs").splitlines()]
+        laddrs = [rlvs.call(genl.GET_LADDR, genl.service(VIP, 90, proto, full=False), flags=genl.DUMP)
+                  for proto in (packet.TCP, UDP)]
+        return laddrs, [line.split()[:4] for line in world.director.proc("ip_vs").splitlines()]
 
     def restore():
         """As it was."""
-        with world.director, Genl("IPVS") as ipvs:
-            for role in sync.told(world):
-                ipvs.call(genl.DEL_DAEMON, genl.nest(genl.DAEMON, genl.attr(1, role)))
-        cleared(world)
-        world.adm("-R", stdin=FULL)
+        for role in sync.told(world):
+            ipvs.call(genl.DEL_DAEMON, genl.nest(genl.DAEMON, genl.attr(1, role)))
+        ipvs.call(genl.FLUSH)
+        for proto, sched, laddrs, dest in SERVED:
+            service = genl.service(VIP, 90, proto, sched)
+            ipvs.call(genl.NEW_SERVICE, service)
+            for laddr in laddrs:
+                rlvs.call(genl.NEW_LADDR, service + genl.laddr(laddr))
+            ipvs.call(genl.NEW_DEST, service + dest)
 
-    restore()
-    before = configured()
     failures = 0
-    with world.director, Genl(family) as sock:
+    with world.director, Genl(family) as sock, Genl("IPVS") as ipvs, Genl("RLVS") as rlvs:
+        restore()
+        before = configured()
         for number in range(1, 500):
             failing = Failing(number)
             try:
@@ -381,9 +390,9 @@ def test_failing_allocations(world, what):
                 restore()
         else:
             raise AssertionError("there is no end of allocations")
+        restore()
+        ipvs.call(genl.FLUSH)
     print(f"# {what}: {failures} failures injected")
-    restore()
-    cleared(world)
 
 
 def test_unknown_commands_of_the_tool(world):
