@@ -96,22 +96,25 @@ def test_recovery(world, method):
     """At the limit nobody new gets in; when connections have ended, as many as before do."""
     fresh()
     port = world.service(method, [(SERVER, 53)], proto="udp")
-    # Long enough that the first has not ended when the last is sent.
-    world.adm(f"--set 0 0 {15 if kernel.DEBUG else 2}")
+    asked = {addr: packet.ip(addr, VIP, UDP, packet.udp(addr, VIP, 1025, port, b"?")) for addr in strangers(300)}
     try:
         with world.settings(conn_max=200), Flow(world, port, "udp") as flow:
             for _ in range(2):
                 flow.clear()
-                for addr in strangers(300):
-                    flow.at_client.send(packet.ip(addr, VIP, UDP, packet.udp(addr, VIP, 1025, port, b"?")))
+                flow.at_client.send(*asked.values())
                 arrived = {seen.flow[0] for seen in flow.at_server.heard()}
                 assert len(arrived) == len(world.conns(port)) == 200, \
                     f"{len(arrived)} arrived, {len(world.conns(port))} connections"
+                # All have come: only now are they to end.
+                clients = [conn.client[0] for conn in world.conns(port)]
+                world.udp_timeout(1)
+                flow.at_client.send(*map(asked.get, clients))
                 wait_for(lambda: not world.conns(port), 20, 0.2, "the connections to end")
                 wait_for(lambda: world.dests(port, "UDP")[0].inactive == 0, 20, 0.2,
                          "the destination to count none")
+                world.udp_timeout(300)
     finally:
-        world.adm("--set 0 0 300")
+        world.udp_timeout(300)
 
 
 @each_method

@@ -350,6 +350,11 @@ class World:
                 ipvs.call(genl.NEW_DEST, key + genl.dest(addr, dport, *weight, method=METHODS[method]))
         return port
 
+    def udp_timeout(self, seconds):
+        """Sets how long connections of UDP last. Mainline's do so from their next packet on."""
+        with self.director, Genl("IPVS") as ipvs:
+            ipvs.call(genl.SET_CONFIG, genl.attr(genl.TIMEOUT_UDP, seconds))
+
     def setting(self, name, value=None):
         """Reads or sets one of the balancer's sysctls."""
         return self.director.sysctl(f"net.ipv4.vs.{name}", value)
