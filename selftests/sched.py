@@ -118,27 +118,27 @@ def test_weight_zero(world, sched):
         assert 1 in servers.open(6)
 
 
+def refused(world, port):
+    """Asserts that a client is refused at once, and nothing is left of it."""
+    try:
+        world.connect(port)
+    except ConnectionRefusedError:
+        pass
+    else:
+        raise AssertionError("somebody answered")
+    assert not world.conns(port)
+
+
 @each("rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "dh", "sh", "mh", "twos", "lblc", "lblcr")
 def test_no_server(world, sched):
     """Without a server to take it, a connection is refused at once."""
     with Servers(world, sched, [0, 0, 0]) as servers:
-        try:
-            world.connect(servers.port)
-        except ConnectionRefusedError:
-            pass
-        else:
-            raise AssertionError("somebody answered")
-        assert not world.conns(servers.port)
+        refused(world, servers.port)
 
 
 def test_service_without_destinations(world):
     """A service that has no destination yet refuses, too."""
-    port = world.service("nat", [])
-    try:
-        world.connect(port)
-    except ConnectionRefusedError:
-        return
-    raise AssertionError("somebody answered")
+    refused(world, world.service("nat", []))
 
 
 @each("rr", "wrr", "lc", "wlc")
@@ -199,13 +199,7 @@ def test_replication(world, expiration):
 def test_none(world):
     """With none nobody gets a connection, whatever servers there are, until there is a scheduler."""
     with Servers(world, "none", [1, 1, 1]) as servers:
-        try:
-            world.connect(servers.port)
-        except ConnectionRefusedError:
-            pass
-        else:
-            raise AssertionError("somebody answered")
-        assert not world.conns(servers.port)
+        refused(world, servers.port)
         world.adm(f"-E -t {VIP}:{servers.port} -s rr")
         assert counts(servers.open(3)) == [1, 1, 1]
 
