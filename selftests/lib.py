@@ -141,9 +141,10 @@ class Namespace:
         with self:
             return run(*argv, **how)
 
-    def ip(self, *lines):
-        """Runs lines of ip(8) in one go."""
-        self.run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
+    def ip(self, *lines, family=None):
+        """Runs lines of ip(8) in one go, of a family if that must be told; returns what it prints."""
+        how = [f"-{family}"] if family else []
+        return self.run("ip", *how, "-batch", "-", stdin="\n".join(lines) + "\n").stdout
 
     def sysctl(self, name, value=None):
         """Reads a sysctl as text, or sets it."""

@@ -9,6 +9,7 @@ import struct
 import conntrack
 import farm
 import genl
+import kernel
 import packet
 import packet6
 from farm import FAMILY, Flow, l4_sum, listen, service, upload
@@ -19,6 +20,8 @@ from packet import ACK, DF, MF, PSH, SYN
 SPOILS_WORLD = True
 
 GUE_PORT = 6080
+# Bytes: more than fit into a segment of any size.
+UPLOAD = 150_000 if kernel.DEBUG else 400_000
 # (kind, flags) of the destination's attributes, and bytes between the IP headers.
 KINDS = {"ipip": (0, 0, 0), "gre": (2, 0, 4), "gre-csum": (2, 1, 8), "gue": (1, 0, 12), "gue-csum": (1, 1, 12),
          "gue-remcsum": (1, 2, 12)}
@@ -226,7 +229,11 @@ def learnt(world, outer):
     try:
         yield
     finally:
-        world.director.run("ip", "-4" if outer.bits == 32 else "-6", "route", "flush", "cache")
+        if outer.bits == 32:
+            # What ip does, without a process.
+            world.director.sysctl("net.ipv4.route.flush", -1)
+        else:
+            world.director.ip("route flush cache", family=6)
 
 
 @kinds
@@ -266,16 +273,12 @@ def device(world, kind, inner, outer):
     else:
         lines.append(f"link add tun type sit local {outer.real_server} remote any")
     lines.append("link set tun up")
-    six = [] if v4 else ["-6"]
-    world.server.ip(*lines)
+    port = [f"fou {{}} port {GUE_PORT} {{}}"] if number == 1 else []
+    world.server.ip(*lines, *(line.format("add", "gue") for line in port), family=4 if v4 else 6)
     try:
-        if number == 1:
-            world.server.run("ip", *six, "fou", "add", "port", str(GUE_PORT), "gue")
         yield
     finally:
-        if number == 1:
-            world.server.run("ip", *six, "fou", "del", "port", str(GUE_PORT))
-        world.server.ip("link del tun")
+        world.server.ip(*(line.format("del", "") for line in port), "link del tun", family=4 if v4 else 6)
 
 
 @each("ipip-4in4", "gre-6in6", "gue-4in6")
@@ -299,12 +302,11 @@ def test_connections(world, variant):
     with device(world, kind, inner, outer), \
             service(world, inner, [(outer.real_server, 80)], method=2, extra=extra(kind)) as port, \
             listen(world, world.server, inner, port) as listener:
-        six = "-6" if inner.bits == 128 else "-4"
+        family = 6 if inner.bits == 128 else 4
         # What errors of other tests have taught the client.
-        world.client.run("ip", six, "route", "flush", "cache")
-        upload(world, inner, port, listener, 400_000)
-        route = world.client.run("ip", six, "route", "get", inner.vip).stdout
-        world.client.run("ip", six, "route", "flush", "cache")
+        world.client.ip("route flush cache", family=family)
+        upload(world, inner, port, listener, UPLOAD)
+        route = world.client.ip(f"route get {inner.vip}", "route flush cache", family=family)
         if kind != "gue-remcsum":
             assert f"mtu {1500 - head} " in route, route
 
@@ -317,8 +319,8 @@ def test_segmented(world, kind):
     with device(world, kind, on, on), farm.finished(world), \
             service(world, on, [(on.real_server, 80)], method=2, extra=extra(kind)) as port, \
             listen(world, world.server, on, port) as listener:
-        upload(world, on, port, listener, 400_000)
-        world.client.run("ip", "route", "flush", "cache")
+        upload(world, on, port, listener, UPLOAD)
+        world.client.sysctl("net.ipv4.route.flush", -1)
 
 
 def test_remote_checksum(world):
@@ -353,11 +355,11 @@ def test_from_here(world, kind):
         with device(world, kind, on, on), \
                 service(world, on, [(on.real_server, 80)], method=2, extra=extra(kind)) as port, \
                 listen(world, world.server, on, port) as listener:
-            farm.upload(world, on, port, listener, 400_000, where=world.director, source=on.director)
+            farm.upload(world, on, port, listener, UPLOAD, where=world.director, source=on.director)
     finally:
         world.director.sysctl("net.ipv4.conf.ds.accept_local", 0)
         world.server.ip(f"rule del from {on.vip} to {on.director} lookup main prio 1")
-        world.director.run("ip", "route", "flush", "cache")
+        world.director.sysctl("net.ipv4.route.flush", -1)
 
 
 def test_last_server_of_the_other_family(world):
