@@ -14,7 +14,7 @@ import kernel
 import lifetime
 import packet
 import persist
-import sync
+import sync_peer
 from genl import Genl, Lost, Refused
 from lib import (
     GHOST_CLIENTS,
@@ -332,8 +332,8 @@ def test_failing_allocations(world, what):
         "add-service": (genl.NEW_SERVICE, genl.service(VIP, 95), "IPVS"),
         "add-service-sip": (genl.NEW_SERVICE, persist.with_sip(95), "IPVS"),
         "add-service-lblc": (genl.NEW_SERVICE, genl.service(VIP, 95, sched=b"lblc\0"), "IPVS"),
-        "start-master": (genl.NEW_DAEMON, sync.attrs(sync.MASTER), "IPVS"),
-        "start-backup": (genl.NEW_DAEMON, sync.attrs(sync.BACKUP), "IPVS"),
+        "start-master": (genl.NEW_DAEMON, sync_peer.attrs(sync_peer.MASTER), "IPVS"),
+        "start-backup": (genl.NEW_DAEMON, sync_peer.attrs(sync_peer.BACKUP), "IPVS"),
         "edit-service": (genl.SET_SERVICE, genl.service(VIP, 90, sched=b"wlc\0"), "IPVS"),
         "delete-service": (genl.DEL_SERVICE, key, "IPVS"),
         "add-destination": (genl.NEW_DEST, key + genl.dest(SERVERS[2], 80, 2, 5), "IPVS"),
@@ -349,14 +349,14 @@ def test_failing_allocations(world, what):
     def configured():
         """What is configured, told by no process: it is asked for often."""
         if "start" in what:
-            return list(sync.told(world))
+            return list(sync_peer.told(world))
         laddrs = [rlvs.call(genl.GET_LADDR, genl.service(VIP, 90, proto, full=False), flags=genl.DUMP)
                   for proto in (packet.TCP, UDP)]
         return laddrs, [line.split()[:4] for line in world.director.proc("ip_vs").splitlines()]
 
     def restore():
         """As it was."""
-        for role in sync.told(world):
+        for role in sync_peer.told(world):
             ipvs.call(genl.DEL_DAEMON, genl.nest(genl.DAEMON, genl.attr(1, role)))
         ipvs.call(genl.FLUSH)
         for proto, sched, laddrs, dest in SERVED:

@@ -16,7 +16,7 @@ import genl
 import ipv6
 import kernel
 import packet
-import sync
+import sync_peer
 import wire
 from genl import Genl
 from lib import (
@@ -320,7 +320,8 @@ def test_told(world):
     """Other directors are told of a data connection, which goes on when they take over."""
     need_rlvs()
     client = "10.1.0.112"
-    with sync.daemon(world, sync.MASTER), sync.Peer(world) as peer, control(world, "nat", client) as flow:
+    with sync_peer.daemon(world, sync_peer.MASTER), sync_peer.Peer(world) as peer, \
+            control(world, "nat", client) as flow:
         flow.reply(wire.tcp_reply(flow, PSH | ACK, 5012, 1007, PASSIVE))
         with Flow(world, 50000, client=client) as data:
             data.request(wire.tcp_request(data, SYN))
