@@ -115,43 +115,46 @@ def test_only_the_first_is_marked(world, method):
         same(flow.request(tcp_request(flow, ACK, 1001, 5001)), dst=SERVER, dport=8080)
 
 
-@each_method
-def test_any_address(world, method):
-    """Marked packets for an address that is nobody's are served if they are routed to the director."""
+@contextlib.contextmanager
+def far(world, method):
+    """A service of marked packets for an address that is nobody's; gives a flow to it, and its first packet."""
     rule = f"ip daddr {FAR} udp dport 53 meta mark set 10"
     world.director.ip("rule add fwmark 10 lookup 100", "route add local default dev lo table 100")
     try:
         with mark_service(world, 10, 5353, method), marked(world, rule), Flow(world, 53, "udp") as flow:
             addr, port = flow.client
-            ask = packet.ip(addr, FAR, UDP, packet.udp(addr, FAR, port, 53, b"ask"))
-            same(clean(flow.request(ask)), dst=SERVER, dport=5353)
-            same(clean(flow.reply(udp_reply(flow, b"told"))), src=FAR, sport=53, dst=addr, dport=port)
-            # Unmarked they are routed like any others.
-            far = packet.ip(addr, FAR, UDP, packet.udp(addr, FAR, port, 54, b"on"))
-            flow.clear()
-            flow.at_client.send(far)
-            flow.at_server.silent(lambda seen: seen.dst == SERVER)
+            yield flow, packet.ip(addr, FAR, UDP, packet.udp(addr, FAR, port, 53, b"ask"))
     finally:
         world.director.ip("route del local default dev lo table 100", "rule del fwmark 10 lookup 100")
+
+
+@each_method
+def test_any_address(world, method):
+    """Marked packets for an address that is nobody's are served if they are routed to the director."""
+    with far(world, method) as (flow, ask):
+        addr, port = flow.client
+        same(clean(flow.request(ask)), dst=SERVER, dport=5353)
+        same(clean(flow.reply(udp_reply(flow, b"told"))), src=FAR, sport=53, dst=addr, dport=port)
+        # Unmarked they are routed like any others.
+        flow.clear()
+        flow.at_client.send(packet.ip(addr, FAR, UDP, packet.udp(addr, FAR, port, 54, b"on")))
+        flow.at_server.silent(lambda seen: seen.dst == SERVER)
 
 
 @each_method
 def test_errors(world, method):
     """What a client's side reports about such an address reaches the server, though the address is routed on."""
-    rule = f"ip daddr {FAR} udp dport 53 meta mark set 10"
-    world.director.ip("rule add fwmark 10 lookup 100", "route add local default dev lo table 100")
-    try:
-        with mark_service(world, 10, 5353, method), marked(world, rule), Flow(world, 53, "udp") as flow:
-            addr, port = flow.client
-            asked = flow.request(packet.ip(addr, FAR, UDP, packet.udp(addr, FAR, port, 53, b"ask")))
-            told = clean(flow.reply(udp_reply(flow, b"told" * 50)))
-            world.director.ip(f"route add {FAR} dev ds")
+    with far(world, method) as (flow, ask):
+        addr = flow.client[0]
+        asked = flow.request(ask)
+        told = clean(flow.reply(udp_reply(flow, b"told" * 50)))
+        world.director.ip(f"route add {FAR} dev ds")
+        try:
             seen = clean(flow.to_server(packet.ip(addr, FAR, ICMP, packet.icmp_error(3, 4, told.data, mtu=1300))))
-            same(seen, proto=ICMP, dst=SERVER, kind=3, code=4, mtu=1300)
-            assert packet.Embedded(seen.payload).flow == (asked.flow[1], asked.flow[0])
-    finally:
-        world.director.run("ip", "route", "del", FAR, check=False)
-        world.director.ip("route del local default dev lo table 100", "rule del fwmark 10 lookup 100")
+        finally:
+            world.director.ip(f"route del {FAR} dev ds")
+        same(seen, proto=ICMP, dst=SERVER, kind=3, code=4, mtu=1300)
+        assert packet.Embedded(seen.payload).flow == (asked.flow[1], asked.flow[0])
 
 
 def test_which_service(world):
