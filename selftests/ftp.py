@@ -38,7 +38,7 @@ SPOILS_WORLD = True
 
 # Addresses that are written shorter, as long, and longer than the VIP is.
 SHORT, SAME, LONG = "10.2.0.9", "10.2.0.11", "10.2.0.240"
-FILE = bytes(n * 7 & 255 for n in range(300_000))
+FILE = bytes(n * 7 & 255 for n in range(100_000 if kernel.DEBUG else 300_000))
 
 CONFIG = """listen=YES
 background=NO
@@ -50,6 +50,8 @@ anon_root={root}
 secure_chroot_dir={empty}
 connect_from_port_20=YES
 seccomp_sandbox=NO
+isolate=NO
+isolate_network=NO
 xferlog_enable=NO
 """
 
@@ -109,7 +111,8 @@ def end():
 def service(world, method, host):
     """A service of FTP at the VIP; there is one at a time."""
     if world.dests(21) is not None:
-        world.adm(f"-D -t {VIP}:21")
+        with world.director, Genl("IPVS") as ipvs:
+            ipvs.call(genl.DEL_SERVICE, genl.service(VIP, 21, full=False))
     return world.service(method, [(host, 21)], port=21)
 
 
