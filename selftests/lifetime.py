@@ -141,7 +141,8 @@ def test_loads_and_unloads(world, method):
             kernel.unload(MODULE)
             assert not left_behind(world), f"left behind: {left_behind(world)}"
             kernel.load(MODULE, again=True)
-            world.adm("-R", stdin=configuration(method, port))
+            for proto in ("tcp", "udp"):
+                world.service(method, [(SERVER, 8080)], port=port, proto=proto)
             wait_for(lambda: len(world.conns(port)) > 20, about="connections")
     world.adm("-C")
 
