@@ -172,7 +172,7 @@ def record(kind):
             stage = Stage(group.startswith("offload"))
             stages.append(stage)
             # The local addresses of all scenes.
-            stage.ip("route add local 10.4.0.0/24 dev lo", "route add local 2001:db8:4::/64 dev lo")
+            stage.place.ip("route add local 10.4.0.0/24 dev lo", "route add local 2001:db8:4::/64 dev lo")
             if group.startswith("marks"):
                 stage.marks()
             for name in crowd:

@@ -86,6 +86,14 @@ class Flow:
             if self.method == "nat":
                 scene.s("cookie", self.reply("cookie-ack", tag=0x11223344), server=self.chosen)
 
+    def talks(self):
+        """Has a service for itself, is opened, and has data both ways."""
+        self.service()
+        self.opens()
+        self.scene.c("data", self.data())
+        if self.method == "nat":
+            self.scene.s("data", self.back())
+
     def data(self, size=8, **how):
         """Data of the client on the open flow."""
         payload = bytes(n & 255 for n in range(size))
@@ -113,11 +121,7 @@ def at(addr, port):
 def conversation(scene, way, proto):
     """A connection from its first packet to its last."""
     flow = Flow(scene, proto, way[0], way[2])
-    flow.service()
-    flow.opens()
-    scene.c("data", flow.data())
-    if way[0] == "nat":
-        scene.s("data", flow.back())
+    flow.talks()
     if proto == "tcp":
         scene.c("options", flow.request("PA", seq=1009, ack=5009, data=b"odd", opts="data"))
         scene.c("ends", flow.request("FA", seq=1012, ack=5009))

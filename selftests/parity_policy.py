@@ -282,8 +282,8 @@ def rerouted(scene, proto, setting):
     flow = Flow(scene, proto)
     flow.service()
     where = f"from {scene.vip} lookup {100 + scene.number}"
-    scene.stage.ip(f"rule add {where}", f"route add default via {scene.server(3)} table {100 + scene.number}",
-                   family=scene.family)
+    scene.stage.place.ip(f"rule add {where}",
+                         f"route add default via {scene.server(3)} table {100 + scene.number}", family=scene.family)
     flow.opens()
     scene.s("data", flow.back())
 

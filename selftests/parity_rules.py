@@ -70,11 +70,7 @@ def watched(scene, way, protocols, conntrack):
     scene.setting("conntrack", conntrack)
     for proto in protocols:
         flow = Flow(scene, proto, way[0], way[2])
-        flow.service()
-        flow.opens()
-        scene.c("data", flow.data())
-        if way[0] == "nat":
-            scene.s("data", flow.back())
+        flow.talks()
         report = Report(flow)
         if not report.tunnel or way[1:] == (4, 4):
             about = report.about(flow.arrived(what(proto)))
@@ -102,7 +98,7 @@ def masqueraded(scene, conntrack):
         flow.service()
         hidden.src = scene.server(0)
         scene.c("opens", flow.first())
-        scene.s("answers", {"tcp": lambda: hidden.reply("SA", seq=5000, ack=1001), "udp": lambda: hidden.reply(b"told")}[proto]())
+        scene.s("answers", hidden.reply("SA", seq=5000, ack=1001) if proto == "tcp" else hidden.reply(b"told"))
         scene.c("data", flow.data())
         told = scene.s("data", hidden.back())
         assert any(one.startswith("c to clients") for one in told) == bool(conntrack), told

@@ -178,11 +178,6 @@ class Stage:
                 "route add 2001:db8:3::/64 via 2001:db8:2::14 mtu lock 1300",
             ]) + "\n")
 
-    def ip(self, *lines, family=None):
-        """Runs lines of ip(8)."""
-        with self.place:
-            lib.run("ip", *([f"-{family}"] if family else []), "-batch", "-", stdin="\n".join(lines) + "\n")
-
     def marks(self):
         """Packets to a scene's targets get the scene's number as their mark; those of far ones come here by policy."""
         numbers = range(1, 33)
@@ -194,8 +189,9 @@ class Stage:
         for family, near, far, gate in ((4, "10.8.0.0/16", "10.7.0.0/16", "10.2.0.13"),
                                         (6, "2001:db8:8::/48", "2001:db8:7::/48", "2001:db8:2::13")):
             everything = "0.0.0.0/0" if family == 4 else "::/0"
-            self.ip(f"route add local {near} dev lo", f"route add {far} via {gate}",
-                    f"rule add iif c to {far} lookup 99", f"route add local {everything} dev lo table 99", family=family)
+            self.place.ip(f"route add local {near} dev lo", f"route add {far} via {gate}",
+                          f"rule add iif c to {far} lookup 99", f"route add local {everything} dev lo table 99",
+                          family=family)
 
     def conns(self, ours=re.compile("^(?!Pro ).+", re.M)):
         """(words, seconds left) of the rows of /proc/net/ip_vs_conn that match. Mainline is about to end those with 0."""
