@@ -363,7 +363,7 @@ def test_from_here(world, kind):
 
 
 def test_last_server_of_the_other_family(world):
-    """With the last server of IPv6 the router's packets of IPv6 are nobody's business any more: fragments pass alone."""
+    """With the last server of IPv6 the router's packets of IPv6 are nobody's business any more: fragments pass."""
     need_rlvs()
     farm.prepare(world)
     inner, outer = FAMILY["4"], FAMILY["6"]
