@@ -236,23 +236,24 @@ def test_lower_threshold(world, low_and_least):
                     chosen.append(flow.client[1])
             return chosen
 
-        def only(ports):
-            """Lets all connections to the first server but these end."""
+        def only(stay, others):
+            """Lets the others of the connections to the first server end."""
+            def ended():
+                assert ask(stay) == stay
+                return sum(world.dests(port, "UDP")[0][3:]) == len(stay)
+            assert ask(stay) == stay
             # So long that who waits gets around to ask in between.
             world.udp_timeout(6 if kernel.DEBUG else 2)
-
-            def others():
-                assert ask(ports) == ports
-                return sum(world.dests(port, "UDP")[0][3:]) == len(ports)
-            wait_for(others, 20, 0.2, "the other connections to end")
+            ask(others)
+            wait_for(ended, 20, 0.2, "the other connections to end")
             world.udp_timeout(300)
-            assert ask(ports) == ports
+            assert ask(stay) == stay
         try:
             first = ask([world.port() for _ in range(12)])
             assert len(first) == 4
-            only(first[:least])
+            only(first[:least], first[least:])
             assert not ask([world.port() for _ in range(2)]), "it has as many as the threshold"
-            only(first[:least - 1])
+            only(first[:least - 1], first[least - 1:least])
             assert ask([world.port() for _ in range(2)]), "it has fewer"
         finally:
             world.udp_timeout(300)
