@@ -70,7 +70,7 @@ def right(scene):
 
 def neighbours(made):
     """Gives the stage its neighbours behind s again, which a device that went down has forgotten."""
-    made.ip("link set s up", *(f"neigh replace {addr} lladdr {colons(mac)} dev s nud permanent"
+    made.place.ip("link set s up", *(f"neigh replace {addr} lladdr {colons(mac)} dev s nud permanent"
                                for number, mac in ((11, "02000000020b"), (14, "02000000020e"))
                                for addr in (f"10.2.0.{number}", f"2001:db8:2::{number}")))
 
@@ -101,7 +101,7 @@ def test_link_flaps(_, variant):
         thread.start()
         try:
             for _ in range(3):
-                made.ip("link set s down")
+                made.place.ip("link set s down")
                 time.sleep(0.01)
                 neighbours(made)
                 time.sleep(0.01)
@@ -162,7 +162,7 @@ def test_clones(_, variant):
     """What tcpdump and a mirroring port have of a packet stays as it came, whatever is made of the packet."""
     method, family, outer = parts(variant)
     with stage() as made:
-        made.ip("link add name mirror type dummy", "link set mirror up")
+        made.place.ip("link add name mirror type dummy", "link set mirror up")
         with made.place:
             lib.run("tc", "qdisc", "add", "dev", "c", "clsact")
             lib.run("tc", "filter", "add", "dev", "c", "ingress", "matchall", "action", "mirred", "egress", "mirror",
@@ -202,7 +202,7 @@ def test_paged(_, variant):
     """Packets of whose headers nothing but Ethernet's is in the linear part."""
     method, family, outer = parts(variant)
     with stage() as made:
-        made.ip("link set c mtu 9000", "link set s mtu 9200")
+        made.place.ip("link set c mtu 9000", "link set s mtu 9200")
         for proto in ("tcp", "udp"):
             scene = Scene(made, family)
             flow = parity_flows.Flow(scene, proto, method, outer)
