@@ -25,20 +25,26 @@ import parity_errors
 import parity_flows
 import persist
 import wire
-from lib import GHOST_CLIENTS, GHOST_SERVERS, TOP, VIP, Flow, Skip, each
+from fullnat_stage import Translated
+from lib import GHOST_CLIENTS, GHOST_SERVERS, TOP, VIP, Flow, Skip, each, need_rlvs
 from packet import PSH, SYN, TCP, UDP, ip, tcp, udp
 from parity_stage import Scene, Stage, colons
 from process import Process
 
-WAYS = ("nat-44", "nat-66", "dr-44", "dr-66", "ipip-44", "ipip-66", "ipip-46", "ipip-64", "gre-44", "gue-66")
+WAYS = ("nat-44", "nat-66", "fullnat-44", "fullnat-66", "dr-44", "dr-66", "ipip-44", "ipip-66", "ipip-46", "ipip-64",
+        "gre-44", "gue-66")
 each_way = each(*WAYS)
-each_few = each("nat-44", "nat-66", "dr-66", "ipip-44", "gue-66", "ipip-64")
+each_few = each("nat-44", "nat-66", "fullnat-44", "fullnat-66", "dr-66", "ipip-44", "gue-66", "ipip-64")
 
 
 def parts(variant):
-    """(method, family of the service, family of the servers)."""
-    method, families = variant.split("-")
-    return method, int(families[0]), int(families[1])
+    """(kind of scene, (method, family of the service, family of the servers)). FullNAT is NAT in its own scenes."""
+    method, families = variant.rsplit("-", 1)
+    kind = Scene
+    if method == "fullnat":
+        need_rlvs()
+        kind, method = Translated, "nat"
+    return kind, (method, int(families[0]), int(families[1]))
 
 
 @contextlib.contextmanager
@@ -78,14 +84,15 @@ def neighbours(made):
 @each_few
 def test_link_flaps(_, variant):
     """Under traffic the servers' device goes down and comes up, and in the end goes for good: nothing holds it."""
-    method, family, outer = parts(variant)
+    kind, way = parts(variant)
+    method, family, outer = way
     made = Stage()
     over = threading.Event()
     try:
         with made.place:
             with open("/proc/sys/net/ipv6/conf/s/keep_addr_on_down", "w", encoding="ascii") as file:
                 file.write("1")
-        scene = Scene(made, family)
+        scene = kind(made, family)
         flow = parity_flows.Flow(scene, "udp", method, outer)
         flow.service()
         arrives(scene, scene.c("opens", flow.first()))
@@ -127,10 +134,10 @@ def test_link_flaps(_, variant):
 @each_way
 def test_no_route(_, variant):
     """No route to a server, for clients and for the director's own packets: they are told, and nothing breaks."""
-    method, family, outer = parts(variant)
+    kind, way = parts(variant)
     with stage() as made:
-        scene = Scene(made, family)
-        parity_errors.unreachable(scene, (method, family, outer), "udp")
+        scene = kind(made, way[1])
+        parity_errors.unreachable(scene, way, "udp")
         right(scene)
         told = dict(scene.steps)["client: opens"]
         assert "ICMP" in told, f"nobody was told: {told}"
@@ -157,10 +164,11 @@ class Sniffer:
         return found
 
 
-@each("nat-44", "nat-66", "dr-44", "ipip-44", "ipip-66", "ipip-46")
+@each("nat-44", "nat-66", "fullnat-44", "fullnat-66", "dr-44", "ipip-44", "ipip-66", "ipip-46")
 def test_clones(_, variant):
     """What tcpdump and a mirroring port have of a packet stays as it came, whatever is made of the packet."""
-    method, family, outer = parts(variant)
+    kind, way = parts(variant)
+    method, family, outer = way
     with stage() as made:
         made.place.ip("link add name mirror type dummy", "link set mirror up")
         with made.place:
@@ -171,7 +179,7 @@ def test_clones(_, variant):
             lib.run("tc", "filter", "add", "dev", "s", "egress", "matchall", "action", "mirred", "egress", "mirror",
                     "dev", "mirror")
         for proto in ("tcp", "udp", "sctp"):
-            scene = Scene(made, family)
+            scene = kind(made, family)
             flow = parity_flows.Flow(scene, proto, method, outer)
             flow.service()
             sniffers = [Sniffer(made, device) for device in ("c", "mirror")]
@@ -197,14 +205,15 @@ def test_clones(_, variant):
             right(scene)
 
 
-@each("nat-44", "nat-66", "dr-44", "ipip-44", "gue-66")
+@each("nat-44", "nat-66", "fullnat-44", "fullnat-66", "dr-44", "ipip-44", "gue-66")
 def test_paged(_, variant):
     """Packets of whose headers nothing but Ethernet's is in the linear part."""
-    method, family, outer = parts(variant)
+    kind, way = parts(variant)
+    method, family, outer = way
     with stage() as made:
         made.place.ip("link set c mtu 9000", "link set s mtu 9200")
         for proto in ("tcp", "udp"):
-            scene = Scene(made, family)
+            scene = kind(made, family)
             flow = parity_flows.Flow(scene, proto, method, outer)
             flow.service()
             arrives(scene, scene.c("opens", flow.first()))
@@ -277,52 +286,51 @@ def test_double_fetch(world):
 # -- headers where none were expected
 
 
-@each("nat-66", "dr-66", "ipip-66", "gre-66", "gue-66", "ipip-64")
+@each("nat-66", "fullnat-66", "dr-66", "ipip-66", "gre-66", "gue-66", "ipip-64")
 def test_extension_headers(_, variant):
     """Extension headers before TCP, UDP, SCTP and in errors: the transport is found behind them, and nothing else."""
-    way = parts(variant)
+    kind, way = parts(variant)
     with stage() as made:
         for names in (("hop",), ("dst",), ("long",), ("hop", "routing", "atomic", "dst")):
-            scene = Scene(made, 6)
+            scene = kind(made, 6)
             parity_flows.headers(scene, way, names)
             right(scene)
             steps = dict(scene.steps)
             for proto, port in (("tcp", "> 8080"), ("udp", "> 8080"), ("sctp", "> 8080")):
                 told = arrives(scene, steps[f"client: {proto} data"].splitlines())
-                kind = proto.upper()
-                wanted = f"{kind} 5001 {port}" if way[0] == "nat" else f"{kind} 5001 > 80"
+                wanted = f"{proto.upper()} 5001 " + (port if way[0] == "nat" else "> 80")
                 assert wanted in told and "sum right" in told, told
 
 
-@each("nat-44", "nat-66", "dr-44", "ipip-44", "ipip-66", "ipip-46", "ipip-64", "gre-44", "gre-66", "gre-csum-44",
-      "gue-44", "gue-66", "gue-46")
+@each("nat-44", "nat-66", "fullnat-44", "fullnat-66", "dr-44", "ipip-44", "ipip-66", "ipip-46", "ipip-64", "gre-44",
+      "gre-66", "gre-csum-44", "gue-44", "gue-66", "gue-46")
 def test_truncated_errors(_, variant):
     """ICMP errors that end at every byte of what they are about, tunnels and options included."""
-    method, families = variant.rsplit("-", 1)
-    way = (method, int(families[0]), int(families[1]))
+    kind, way = parts(variant)
     with stage() as made:
-        scene = Scene(made, way[1])
+        scene = kind(made, way[1])
         parity_errors.cut(scene, way, "udp")
-        parity_errors.nested(Scene(made, way[1]), way)
+        parity_errors.nested(kind(made, way[1]), way)
         arrives(scene, dict(scene.steps)["client: data"].splitlines())
         right(scene)
 
 
-@each("nat", "dr", "ipip", "gre", "gue")
-def test_options_in_errors(_, method):
+@each("nat-44", "fullnat-44", "dr-44", "ipip-44", "gre-44", "gue-44")
+def test_options_in_errors(_, variant):
     """Packets with options of IPv4 for which the director itself has to tell of an error."""
+    kind, way = parts(variant)
     with stage() as made:
         for name in craft.OPTIONS:
-            scene = Scene(made, 4)
-            parity_flows.ip_options(scene, (method, 4, 4), name)
-            narrow = parity_flows.Flow(scene, "udp", method, narrow=True, vport=81)
+            scene = kind(made, 4)
+            parity_flows.ip_options(scene, way, name)
+            narrow = parity_flows.Flow(scene, "udp", way[0], narrow=True, vport=81)
             narrow.service()
             told = scene.c("too big", narrow.data(1400, options=name))
             if name not in ("loose",):
                 assert any("ICMPv4 3/4" in line for line in told), told
             right(scene)
-        scene = Scene(made, 4)
-        parity_errors.nested(scene, (method, 4, 4))
+        scene = kind(made, 4)
+        parity_errors.nested(scene, way)
         right(scene)
 
 

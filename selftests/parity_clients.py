@@ -18,7 +18,8 @@ import parity_talks
 from lib import TOP, Skip, each
 from parity import installed
 from parity_farm import Farm, Talk
-from parity_packets import ONLY, PASSES, STACK, differences
+from parity_packets import ONLY, PASSES, differences
+from parity_stage import load_stack
 
 # Each pass loads its module.
 LOAD = False
@@ -67,8 +68,7 @@ def record(farm, names):
 def run_pass(label, names):
     """Records what scenarios do on a module, and keeps it."""
     module, cpus = label.split()[0], os.sched_getaffinity(0)
-    for part in STACK:
-        kernel.load(part)
+    load_stack()
     # Nothing overtakes anything on one processor.
     os.sched_setaffinity(0, {min(cpus)})
     try:

@@ -40,8 +40,6 @@ SAMPLE = 6
 RECORD = f"{TOP}/build/parity/packets-{{}}.json"
 # What mainline has in modules of its own and does not load by itself.
 EXTRA = ("ip_vs_ftp",)
-# What the director's stack has if some other test has loaded it: SCTP's answers, and IPv6's datagrams in pieces.
-STACK = ("sctp", "nf_defrag_ipv6")
 
 ONLY = os.environ.get("RLVS_SCENARIOS", "")
 
@@ -126,8 +124,6 @@ def record(names, stages):
 def run_pass(label, names):
     """Records what scenarios do on a module, and keeps it; returns what is wrong with the devices' end."""
     module, stages = label.split()[0], []
-    for part in STACK:
-        kernel.load(part)
     try:
         with installed(module):
             if module == "ip_vs":

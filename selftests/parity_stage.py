@@ -31,6 +31,8 @@ NAMES = {CLIENT_GATE: "clients", **{mac: f"server {number - 10}" for number, mac
 # are told as the same by chance.
 TIMEOUTS = (3, 10, 30, 60, 120, 180, 300, 360, 600, 900)
 SCTP_TIMEOUTS = (4, 61, 180, 300, 360, 600, 900)
+# What the director's stack has if some other test has loaded it: SCTP's answers, and IPv6's datagrams in pieces.
+STACK = ("sctp", "nf_defrag_ipv6")
 TUN_OFFLOADS = 1 | 2 | 4 | 8 | 0x20 | 0x40
 # Neighbour and group discovery: the stack's own business.
 NOISE = (130, 131, 132, 133, 134, 135, 136, 143)
@@ -47,6 +49,13 @@ SETUP = [
     # The stack's own packets would have labels of chance.
     ("ipv6/auto_flowlabels", 0), ("ipv4/conf/all/accept_source_route", 0), ("ipv4/ping_group_range", "1 0"),
 ]
+
+
+def load_stack():
+    """Loads what a stage's settings are of."""
+    for part in STACK:
+        if not kernel.loaded(part):
+            kernel.load(part)
 
 
 def colons(mac):
@@ -155,6 +164,7 @@ class Stage:
     """One director; scenes follow each other on it, each with addresses of its own."""
 
     def __init__(self, offload=False):
+        load_stack()
         self.place = Fresh()
         self.scenes = []
         self.adm = Adm(self.place)
@@ -173,6 +183,8 @@ class Stage:
                 *(f"neigh add {addr} lladdr {colons(mac)} dev {name} nud permanent" for addr, name, mac in neighbours),
                 "route add 10.1.0.0/16 via 10.1.0.2", "route add 2001:db8:c::/48 via 2001:db8:1::2",
                 "route add local 10.9.0.0/16 dev lo", "route add local 2001:db8:9::/64 dev lo",
+                # FullNAT's local addresses.
+                "route add local 10.4.0.0/24 dev lo", "route add local 2001:db8:4::/64 dev lo",
                 # Servers that are reached through something narrow.
                 "route add 10.3.0.0/24 via 10.2.0.14 mtu lock 1300",
                 "route add 2001:db8:3::/64 via 2001:db8:2::14 mtu lock 1300",
