@@ -247,7 +247,10 @@ mod tests {
         }
 
         #[test]
-        fn no_rules_do_harm(threshold: u32, period: u32, refresh: u32, retries: u32, hz: u32, word: u64, timeout: u32, now: u32) {
+        fn no_rules_do_harm(
+            threshold: u32, period: u32, refresh: u32, retries: u32, hz: u32,
+            word: u64, timeout: u32, now: u32,
+        ) {
             let rules = Rules { threshold, period, refresh, retries, hz };
             for state in [None, Some(State::Established), Some(State::Close)] {
                 let (next, due) = Ledger::unpack(word).packet(&rules, state, timeout, now);

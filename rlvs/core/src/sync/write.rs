@@ -345,7 +345,11 @@ mod tests {
         }
 
         #[test]
-        fn what_an_engine_found_comes_along(entry in any_entry(), data in vec(any::<u8>(), 1..256), name in vec(any::<u8>(), 1..17)) {
+        fn what_an_engine_found_comes_along(
+            entry in any_entry(),
+            data in vec(any::<u8>(), 1..256),
+            name in vec(any::<u8>(), 1..17),
+        ) {
             let entry = Entry { found: Some(Found { engine: &name, data: &data }), ..entry };
             let message = written(Version::V1, 1000, &[entry, entry]);
             let read: Vec<_> = Message::parse(&message).unwrap().collect();

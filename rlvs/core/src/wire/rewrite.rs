@@ -190,8 +190,8 @@ pub fn icmp_error<A: Ip>(
 }
 
 /// Gives the transport header of a quoted packet new ports, of which `len` bytes were sent and at least 4
-/// are quoted if it has ports, and fixes its checksum if that is quoted, too; returns what changed. `addrs` is what the new
-/// addresses are to a pseudo header.
+/// are quoted if it has ports, and fixes its checksum if that is quoted, too; returns what changed. `addrs`
+/// is what the new addresses are to a pseudo header.
 #[inline]
 fn quoted_ports(
     l4: &mut [u8],

@@ -163,7 +163,16 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_message_an_id_is_a_line_of_words(
-            lines in vec(prop_oneof!["[ -~\r\n\t]{0,20}", Just("Call-ID:".into()), Just("i:".into()), Just("\r\n".into()), Just("a@b".into())], 0..12),
+            lines in vec(
+                prop_oneof![
+                    "[ -~\r\n\t]{0,20}",
+                    Just("Call-ID:".into()),
+                    Just("i:".into()),
+                    Just("\r\n".into()),
+                    Just("a@b".into()),
+                ],
+                0..12,
+            ),
         ) {
             let message = lines.concat();
             if let Some(id) = text(&message) {

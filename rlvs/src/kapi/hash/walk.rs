@@ -88,9 +88,9 @@ impl<K: Key, V: Send + Sync + 'static, const N: usize> Table<K, V, N> {
         u32::try_from(end).ok()
     }
 
-    /// Takes out the entries of a number of buckets for which `f` says so, tells `removed` of each, and returns
-    /// the cursor for the next call, `None` at the end; starts at 0. Locks nothing to look: what is put in or moved meanwhile may be
-    /// missed. What a cursor is, see [`scan`](Self::scan).
+    /// Takes out the entries of a number of buckets for which `f` says so, tells `removed` of each, and
+    /// returns the cursor for the next call, `None` at the end; starts at 0. Locks nothing to look: what is
+    /// put in or moved meanwhile may be missed. What a cursor is, see [`scan`](Self::scan).
     pub(crate) fn sweep(
         &self,
         cursor: u32,
