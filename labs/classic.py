@@ -60,7 +60,7 @@ class ClassicLab(Lab):
         """How often each server is named, as a text."""
         return ", ".join(f"{name} {shares.count(name)}" for name in sorted(set(shares)))
 
-    def requests(self, count, url=f"http://{VIP}/", seconds=2, trouble=False, show_each=False):
+    def requests(self, count, url=f"http://{VIP}/", seconds=20, trouble=False, show_each=False):
         """Requests, each on a connection of its own; `trouble` has curl tell why some fail.
 
         Returns [(client, server's name, server's peer)] of those that were served, and why the others were not.

@@ -190,7 +190,7 @@ class DirectLab(ClassicLab):
         self.adm(f"-a -t {SERVICE} -r {FAR}:80 -g -w 2")
         capture = self.capture(self.director, "eth0", f"tcp[tcpflags] & tcp-syn != 0 or (icmp and host {CLIENT})",
                                "-s 128")
-        served, failed = self.requests(8, trouble=True)
+        served, failed = self.requests(8, seconds=2, trouble=True)
         self.settled()
         heard, = self.caught(capture)
         names = [name for _, name, _ in served]
