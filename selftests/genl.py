@@ -181,6 +181,23 @@ class Genl:
         return None
 
 
+# Attributes that are attributes: SERVICE and DEST, and in both statistics, old and new.
+_STATS = {10: {}, 12: {}}
+_NESTS = {1: _STATS, 2: _STATS}
+
+
+def nothing_else(data, nests=None):
+    """Asserts that an answer has attributes and zeros between them: nothing that was left in memory."""
+    nests = _NESTS if nests is None else nests
+    while data:
+        size, kind = struct.unpack("=HH", data[:4])
+        assert 4 <= size <= len(data), f"{data.hex()} is no attribute"
+        if (kind := kind & 0x3FFF) in nests:
+            nothing_else(data[4:size], nests[kind])
+        between, data = data[size:(size + 3) & ~3], data[(size + 3) & ~3:]
+        assert not any(between), f"{between.hex()} behind attribute {kind}"
+
+
 def attributes(data):
     """{type: bytes} of attributes; stops at what is none."""
     found = {}

@@ -47,6 +47,8 @@ def test_services(world, form):
         ipvs.call(genl.NEW_SERVICE, full)
         (_, one), = ipvs.call(genl.GET_SERVICE, key)
         (_, dumped), = ipvs.call(genl.GET_SERVICE, flags=genl.DUMP)
+        genl.nothing_else(one)
+        genl.nothing_else(dumped)
         told = genl.attributes(genl.attributes(one)[genl.SERVICE])
         assert told == genl.attributes(genl.attributes(dumped)[genl.SERVICE])
         for attribute in genl.key(*name):
@@ -92,6 +94,7 @@ def test_destinations(world, form):
         ipvs.call(genl.NEW_DEST, key + genl.dest(*name, **rest))
         for marker in (b"", genl.attr(64, 1)) if RLVS else (b"",):
             (_, reply), = ipvs.call(genl.GET_DEST, key + marker, flags=genl.DUMP)
+            genl.nothing_else(reply)
             told = genl.attributes(genl.attributes(reply)[genl.DEST])
             sent = genl.attributes(genl.attributes(genl.dest(*name, **rest))[genl.DEST])
             if rest.get("method") == 5 and RLVS and not marker:
