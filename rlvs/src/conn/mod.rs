@@ -132,18 +132,18 @@ impl Traits {
     /// The client's address is to travel along.
     #[inline]
     pub(crate) fn toa(self, on: bool) -> Self {
-        Self(self.0.and_if(Flags::TOA, on))
+        Self(self.0.with_if(Flags::TOA, on))
     }
 
     /// conntrack keeps it, too.
     #[inline]
     pub(crate) fn tracked(self, on: bool) -> Self {
-        Self(self.0.and_if(Flags::TRACKED, on))
+        Self(self.0.with_if(Flags::TRACKED, on))
     }
 
     /// Another director has told of it.
     pub(crate) fn synced(self) -> Self {
-        Self(self.0.and(Flags::SYNCED))
+        Self(self.0.with(Flags::SYNCED))
     }
 }
 
@@ -169,15 +169,15 @@ pub(crate) struct Conn {
 }
 
 /// Its packets go as they are, or nowhere.
-const NOT_REWRITTEN: Flags = Flags::DIRECT.and(Flags::TUNNEL).and(Flags::UNSENT);
+const NOT_REWRITTEN: Flags = Flags::DIRECT.with(Flags::TUNNEL).with(Flags::UNSENT);
 
 /// Something is to be decided about its packets.
 const NOT_PLAIN: Flags = Flags::TOA
-    .and(Flags::TRACKED)
-    .and(Flags::CONTROL)
-    .and(Flags::HEARD)
-    .and(Flags::WATCHED)
-    .and(Flags::UNSENT);
+    .with(Flags::TRACKED)
+    .with(Flags::CONTROL)
+    .with(Flags::HEARD)
+    .with(Flags::WATCHED)
+    .with(Flags::UNSENT);
 
 /// Uses closer together than this many jiffies are not told apart, so that a busy connection's
 /// line stays clean.
@@ -203,7 +203,7 @@ impl Conn {
             _ => Flags::default(),
         };
         Self {
-            word: Word::new(state, traits.0.and(via.flag()).and(unassured)),
+            word: Word::new(state, traits.0.with(via.flag()).with(unassured)),
             seen: Atomic::new(time::now()),
             dest,
             via,
@@ -255,7 +255,7 @@ impl Conn {
     /// Does another director matter to its packets?
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {
-        self.word.now().has(Flags::HEARD.and(Flags::WATCHED))
+        self.word.now().has(Flags::HEARD.with(Flags::WATCHED))
     }
 
     /// A packet has passed: here is where it is known now how long it lasts.

@@ -44,15 +44,15 @@ impl Flags {
     pub(super) const UNSENT: Self = Self(1 << 20);
 
     /// Those, and these.
-    pub(super) const fn and(self, other: Self) -> Self {
+    pub(super) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     /// Those, and these if so.
     #[inline]
-    pub(super) fn and_if(self, other: Self, on: bool) -> Self {
+    pub(super) fn with_if(self, other: Self, on: bool) -> Self {
         if on {
-            self.and(other)
+            self.with(other)
         } else {
             self
         }
