@@ -80,8 +80,8 @@ def record(kind):
             rows = counted.get(scene.number, ["no service"])
             scene.step("counted", "\n".join(row for row in rows if scene.counts or not row.startswith("->")))
         stage.adm.run(["-C"])
-    assert not parity_packets.closed(stages), "devices are held"
     _records[kind] = done
+    assert not parity_packets.closed(stages), "devices are held"
 
 
 @each("nat", "fullnat")
@@ -120,8 +120,9 @@ def same(nat, fullnat):
 def test_scenario(_, name):
     """One scenario is the same by FullNAT."""
     need_rlvs()
-    if len(_records) != 2:
-        raise Skip("the passes have not run")
+    for kind in (Scene, Translated):
+        if kind not in _records:
+            record(kind)
     nat, fullnat = _records[Scene][name], _records[Translated][name]
     assert not nat["wrong"] and not fullnat["wrong"], nat["wrong"] + fullnat["wrong"]
     problems = []

@@ -427,8 +427,8 @@ def told(number):
 
 
 def test_half_made(world):
-    """Whichever allocation of the module's fails while a namespace is made: the namespace is not there, or whole,
-    and the next one works."""
+    """Allocations of the module's fail one by one while a namespace is made, a window of them that has most: the
+    namespace is not there, or whole, and the next one works."""
     need_debug()
     need_rlvs()
     enough = 1 << 20

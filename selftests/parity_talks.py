@@ -2,7 +2,6 @@
 """Scenarios of real clients and servers: what each side sees of the other, by every method, and how connections end."""
 
 import contextlib
-import ftplib
 import hashlib
 import io
 import os
@@ -400,27 +399,12 @@ def web(scene, way):
     scene.look("curl", *(line for line in got.splitlines() if "1" in line), digest(got.encode()))
 
 
-class Client(ftplib.FTP):
-    """A client that goes where the server's reply sends it, in the ways that there are."""
-
-    trust_server_pasv_ipv4_address = True
-    extended = False
-
-    def makepasv(self):
-        if self.extended:
-            return ftplib.parse229(self.sendcmd("EPSV"), self.sock.getpeername())
-        return super().makepasv()
-
-    def sendport(self, host, port):
-        return self.sendeprt(host, port) if self.extended else super().sendport(host, port)
-
-
 def files(scene, way, mode):
     """A session of FTP that fetches a file."""
     scene.exact, scene.plain, scene.patience = False, False, PROGRAM
     Service(scene, way, "tcp", listens=False, servers=(1,), vport=FTP, dport=FTP)
     with scene.stage.clients:
-        session = Client(timeout=8 * kernel.SLOW)
+        session = ftp.Client(timeout=8 * kernel.SLOW)
         session.set_pasv(mode in ("pasv", "epsv"))
         session.extended = mode in ("epsv", "eprt")
         told = session.connect(scene.vip, source_address=(scene.client(), 21000))
